@@ -1,6 +1,7 @@
-"""Cuts images into bands of rows, which a TPU processes like separate images.
+"""Splits images into bands of rows, which a TPU processes like separate images.
 
-A TPU processes eight images at a time. Fewer images leave its registers partly empty.
+A TPU processes eight images at a time. With fewer images, its registers are partly
+empty.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,12 @@ SUBLANES = 8  # Number of images that a TPU processes together in its registers.
 
 
 class Taps(NamedTuple):
-    """Stride, dilation and padding of a sliding window; the same for both axes.
+    """Stride, dilation and padding of a sliding window, equal for rows and columns.
 
     Attributes:
         stride: distance between neighbouring window positions, in pixels.
         dilation: distance between neighbouring pixels of a window.
-        padding: number of rows or columns added to the image on every side.
+        padding: number of rows or columns added at every edge of the image.
     """
 
     stride: int = 1
@@ -35,15 +36,15 @@ def in_bands(
     registers.
 
     Args:
-        x: [B, H, W, C], B at most SUBLANES / 2.
-        size: number of rows, and of columns, that a window reads.
+        x: [B, H, W, C], where B is at most 4.
+        size: height and width of the window, without dilation.
         taps: stride, dilation and padding of the window.
-        operate: the operation, which maps bands [N, h, W, C] to [N, h', W', C'], with N
-            = B * (SUBLANES // B). It must not pad rows; this function pads them.
+        operate: maps N bands [N, h, W, C] to the results [N, h', W', C']. `operate`
+            must pad the columns, but not the rows: this function pads the rows.
         outside: value of the rows that this function adds as padding.
 
     Returns:
-        [B, H', W', C'], the result of the operation on whole images.
+        [B, H', W', C'], the same as the result of the operation on whole images.
     """
     images, height = x.shape[:2]
     bands, reach = SUBLANES // images, taps.dilation * (size - 1)

@@ -18,6 +18,8 @@ _compiled_for = jax.make_user_context(None)
 def enabled() -> bool:
     """Returns whether platform-specific implementations are used.
 
+    The environment variable ENCNET_PLATFORM_FORMS=0 disables them.
+
     Raises:
         UserError: the environment variable ENCNET_PLATFORM_FORMS is neither 0 nor 1.
     """
@@ -30,33 +32,34 @@ def enabled() -> bool:
 
 
 def compiled_for(platform: str):
-    """Returns a context in which functions are traced for another platform.
+    """Returns a context manager that sets the platform for which functions are traced.
 
     Args:
-        platform: 'cpu', 'cuda' or 'tpu' selects the implementations for this platform;
-            any other name selects the default implementations. SEVERAL keeps the
-            implementations for all platforms until the program is lowered; gradients of
-            such a program would store the intermediate arrays of all implementations.
+        platform: 'cpu', 'cuda' or 'tpu': the implementations for this platform are
+            traced. SEVERAL: the implementations for all platforms are traced, and JAX
+            selects one when it lowers the program; unsuitable for gradients, which
+            would store the intermediate arrays of all implementations. Any other name:
+            the default implementations are traced.
     """
     return _compiled_for(platform)
 
 
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Applies the implementation of a function for the target platform.
+    """Calls the implementation of a function that is for the target platform.
 
-    The target is the platform set by `compiled_for`, or else JAX's default backend.
-    Only the selected implementation is traced.
+    The target platform is the platform set by `compiled_for`; outside of `compiled_for`
+    it is JAX's default backend.
 
     Args:
-        forms: {platform: implementation}; platforms are 'cpu', 'cuda', 'tpu' and
-            'default', which is for all other platforms. The implementations differ only
-            in cost and rounding.
+        forms: {platform: implementation}. The key 'default' is required and is used for
+            all platforms without a key; other keys are 'cpu', 'cuda' and 'tpu'. The
+            implementations differ only in cost and rounding.
         *arrays: arguments of the function, of any floating type.
 
     Returns:
-        The result of the selected implementation. For gradients, only the arguments are
-        stored; the backward pass recomputes the intermediate arrays. The 'default'
-        implementation is differentiated as usual.
+        The result of the selected implementation. The default implementation is
+        differentiated as usual; for the gradient of any other implementation, JAX
+        stores only `arrays` and recomputes the intermediate arrays.
     """
     if len(forms) == 1 or not enabled():
         return forms["default"](*arrays)

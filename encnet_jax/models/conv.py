@@ -15,7 +15,7 @@ from encnet_jax.models.inside import Inside
 
 
 def output_name(*path: str) -> str:
-    """Returns the checkpoint name of a convolution's output, for rematerialisation.
+    """Returns the name by which rematerialisation selects a convolution's output.
 
     Args:
         *path: name of the enclosing module, then name of the convolution.
@@ -24,20 +24,22 @@ def output_name(*path: str) -> str:
 
 
 class Conv(nn.Module):
-    """A convolution padded by dilation * (kernel_size // 2) on every side.
+    """A convolution with the same zero padding at opposite edges of the image.
 
-    Flax's SAME padding is asymmetric at stride 2: with converted PyTorch weights, the
-    output would be shifted by a pixel.
+    The padding is dilation * (kernel_size // 2), as in PyTorch networks. Flax's SAME
+    padding is asymmetric at stride 2: with converted PyTorch weights, the output would
+    be shifted by a pixel.
 
     Attributes:
         features: number of output channels.
         kernel_size: k, height and width of the kernel.
-        inside: for padded images, see Inside; None: no image is padded.
-        dtype: compute type; the parameters are float32.
+        inside: the pixels of each padded image that belong to the image itself, as an
+            Inside; None if no image is padded.
+        dtype: dtype of the computation; the parameters are float32.
 
-    Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; bias
-    f32[features] if `use_bias`, initialised as in PyTorch. After
-    `folding.transform_kernels`, the parameter `winograd.POINTS` replaces the kernel.
+    Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; with
+    `use_bias`, also bias f32[features], initialised as in PyTorch.
+    `folding.transform_kernels` replaces the kernel by the parameter `winograd.POINTS`.
     """
 
     features: int
@@ -53,8 +55,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C_in] to [B, ceil(H / stride), ceil(W / stride), features].
 
-        If `inside` is given, input positions outside the image are set to zero, as in
-        zero padding at the edge of the image.
+        If `inside` is given, kernels larger than 1x1 read zeros outside the image.
         """
         size, channels = self.kernel_size, x.shape[-1]
         x = x.astype(self.dtype)

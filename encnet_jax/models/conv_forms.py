@@ -50,10 +50,15 @@ def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
     known = isinstance(images, int)
     many = not known or images >= SUBLANES
     if size == 1:
+        # CPUs: with one product per image, the gradient of the kernel would take up to
+        # twice as long. TPUs: for fewer than eight images, products move fewer bytes;
+        # for more, they would change the layout of every feature map, which costs a
+        # tenth of a step's time and memory.
         return {"cpu": _flat_product, "default": _direct if many else _product}
     forms: dict = {"default": _direct}
-    # XLA itself splits a single image into bands. Our bands are faster if the channels
-    # fill at most half a register.
+    # In the stem and at dilation 4, bands reduce the time to a half for two images and
+    # to two thirds for four images. XLA itself splits a single image into bands. Our
+    # bands are faster if the channels fill at most half a register.
     fewest = 1 if channels <= _REGISTER // 2 else 2
     if not many and fewest <= images <= SUBLANES // 2:
         forms["tpu"] = _bands
@@ -65,23 +70,16 @@ def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
 def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """Convolves with a square kernel, by the fastest implementation for each platform.
 
-    CPUs compute a 1x1 convolution as one matrix product over the pixels of all images:
-    with one product per image, the gradient of the kernel would take up to twice as
-    long. For 3x3 convolutions with many channels, CPUs use Winograd's algorithm; see
-    winograd.py.
-
-    A TPU convolves eight images at a time. With fewer than eight images, 1x1
-    convolutions are computed as matrix products, which move fewer bytes. With eight or
-    more, matrix products would change the layout of every feature map, which costs a
-    tenth of a step's time and memory. Larger kernels convolve two to four images in
-    bands of rows, see bands.py. In the stem and at dilation 4, bands reduce the time to
-    a half for two images and to two thirds for four images. A single image is cut into
-    bands only in the stem.
+    1x1 convolutions are matrix products on CPUs and, for fewer than eight images, on
+    all other platforms. On CPUs, 3x3 convolutions with many channels use Winograd's
+    algorithm; see winograd.py. On TPUs, kernels larger than 1x1 are applied to bands of
+    rows if there are two to four images; see bands.py. A single image is split into
+    bands only if it has few channels, as in the stem.
 
     Args:
         x: [B, H, W, C_in].
         kernel: [k, k, C_in, C_out], of x's dtype.
-        taps: stride, dilation and padding; a 1x1 kernel uses only the stride.
+        taps: stride, dilation and padding; for a 1x1 kernel, only the stride is used.
 
     Returns:
         [B, H', W', C_out] of x's dtype.

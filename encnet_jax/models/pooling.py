@@ -13,15 +13,14 @@ _SIZE, _STRIDE = 3, 2
 def max_pool(x: jax.Array, border: int) -> jax.Array:
     """Applies 3x3 max pooling with stride 2.
 
-    On a TPU, which processes eight images at a time, a single image is cut into bands
-    of rows. The bands reduce the time to two thirds.
+    On a TPU, a single image is split into bands of rows; see bands.py.
 
     Args:
-        x: [B, H, W, C], any floating type.
-        border: padding in pixels, 0 or 1; padding is never the maximum.
+        x: [B, H, W, C], any float dtype.
+        border: padding at every edge in pixels, 0 or 1; padding is never the maximum.
 
     Returns:
-        [B, H', W', C] of x's dtype, H' = (H + 2 border - 3) // 2 + 1.
+        [B, H', W', C] of x's dtype, where H' is (H + 2 * border - 3) // 2 + 1.
     """
 
     def pool(x, rows=border):
@@ -33,6 +32,7 @@ def max_pool(x: jax.Array, border: int) -> jax.Array:
         return in_bands(x, _SIZE, taps, lambda x: pool(x, rows=0), outside=-jnp.inf)
 
     images = x.shape[0]
+    # Bands reduce the time of a single image on a TPU to two thirds.
     if isinstance(images, int) and images == 1:  # Symbolic in an exported program.
         return by_platform({"tpu": banded, "default": pool}, x)
     return pool(x)

@@ -1,9 +1,7 @@
 """Rematerialisation: recomputes a backbone in the backward pass to save memory.
 
-The backward pass recomputes one unit (up to six blocks) at a time from the arrays that
-the forward pass kept. XLA fuses operations across the blocks of a unit, as without
-rematerialisation, but not across units. When a unit is recomputed, the buffers of later
-stages are already freed, so that there is memory for the outputs of the unit's blocks.
+The backward pass recomputes up to six blocks at a time, from arrays that the forward
+pass kept. XLA fuses operations across these blocks, as without rematerialisation.
 """
 
 from functools import partial
@@ -21,11 +19,10 @@ _STEM = [output_name(f"layer{i}", "conv") for i in (1, 3)]
 
 
 def apply(parent: nn.Module, x: jax.Array, modules: list[partial]) -> jax.Array:
-    """Applies modules one after the other and returns the output of the last.
+    """Applies modules one after the other and returns the output of the last module.
 
     Args:
-        parent: module whose compact method calls this function. nn.remat requires that
-            the function it wraps has the module as its first argument.
+        parent: module whose compact method calls this function; required by nn.remat.
         x: [B, H, W, C].
         modules: constructors of the modules.
     """
@@ -42,19 +39,19 @@ def run(
     deep: bool,
     remat: bool,
 ) -> jax.Array:
-    """Applies the modules of a stage; with `remat`, the backward pass recomputes them.
+    """Applies the modules of a stage of a backbone, with optional rematerialisation.
 
-    With `remat`, the forward pass keeps the batch statistics of batch norms, because
-    recomputing them would repeat collectives, and the outputs of some convolutions of a
-    ResNet. Stage 1: the first and third convolution of the stem. Stage 2: all
-    convolutions of each block except the last. Stages 3 and 4: all convolutions, whose
-    outputs take little more memory than the outputs of the blocks.
+    With rematerialisation, the forward pass keeps the statistics of all batch norms.
+    In a ResNet, the forward pass also keeps the outputs of some convolutions: in stage
+    1, of the first and third convolution of the stem; in stage 2, of all convolutions
+    of each block except the last one; in stages 3 and 4, of all convolutions.
 
     Args:
-        parent, modules, x: see apply; each constructor is a partial with a `name`.
+        parent, x: see `apply`.
+        modules: constructors of the modules; each is a `partial` with a `name`.
         stage: number of the stage, 1 to 4.
         deep: whether blocks have three convolutions instead of two.
-        remat: whether to recompute; False only applies the modules.
+        remat: whether the backward pass recomputes arrays that are not kept.
     """
     if not remat:
         return apply(parent, x, modules)

@@ -1,4 +1,4 @@
-"""3x3 convolutions with stride 1 by Winograd's minimal filtering, for CPUs."""
+"""Computes 3x3 convolutions with stride 1 by Winograd's algorithm, for CPUs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from encnet_jax.models.bands import Taps
 
-SIZE = 3  # Side of the kernel, in taps.
+SIZE = 3  # Height and width of the kernel.
 POINTS = "winograd_points"  # Name of the parameter with the transformed kernel.
 
 
@@ -62,18 +62,19 @@ def convolve(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
     """Computes a 3x3 convolution with stride 1.
 
     If C_in is a multiple of 256, input channels are convolved in blocks of 256, one
-    block after the other. Without blocks, the transformed kernel and gradients of the
-    widest convolution of a network would take a third of the memory of all other arrays
-    of a training step.
+    block after the other, to save memory.
 
     Args:
         x: [B, H, W, C_in].
         kernel: [3, 3, C_in, C_out], of x's dtype.
-        taps: dilation and padding; the stride must be 1.
+        taps: stride, which must be 1, dilation and padding.
 
     Returns:
-        [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
+        [B, H', W', C_out] of x's dtype, where H' is H + 2 * padding - 2 * dilation.
     """
+    # Without blocks, the transformed kernel and gradients of a network's widest
+    # convolution would take a third of the memory of all other arrays of a training
+    # step.
     blocks, rest = divmod(x.shape[-1], _BLOCK_CHANNELS)
     if blocks < 2 or rest:
         return convolve_transformed(x, transform_kernel(kernel), taps)
@@ -95,19 +96,19 @@ def convolve_transformed(
 ) -> jax.Array:
     """Computes a 3x3 convolution with stride 1 from a transformed kernel.
 
-    With F(2x2, 3x3), each tile of 2x2 outputs takes 16 instead of 36 multiplications
-    per pair of channels. The 16 multiplications of all tiles are 16 matrix products.
-    With dilation d, the image is split into d x d phases, each with every d-th row and
-    column. The same matrix products convolve all phases, without dilation.
+    Each tile of 2x2 outputs takes 16 instead of 36 multiplications per pair of an input
+    and an output channel; over all tiles and channels, these are 16 matrix products.
+    With dilation d, the image is split into d x d images, each with every d-th row and
+    column, which are convolved without dilation.
 
     Args:
         x: [B, H, W, C_in].
         points: the transformed kernel, 16 arrays [C_in, C_out] of x's dtype; see
             transform_kernel.
-        taps: dilation and padding; the stride must be 1.
+        taps: stride, which must be 1, dilation and padding.
 
     Returns:
-        [B, H', W', C_out] of x's dtype, H' = H + 2 padding - 2 dilation.
+        [B, H', W', C_out] of x's dtype, where H' is H + 2 * padding - 2 * dilation.
 
     Source: Lavin and Gray, "Fast algorithms for convolutional neural networks", CVPR
     2016, section 4.1.
@@ -131,11 +132,11 @@ def convolve_transformed(
 
 
 def _tiles(x: jax.Array, points: jax.Array | Sequence[jax.Array]) -> jax.Array:
-    """Convolves all tiles of an image that is split into tiles and phases.
+    """Convolves images that are split into tiles of 2x2 positions.
 
     Args:
-        x: [B, T + 1, 2, d, S + 1, 2, d, C]: T x S tiles of 2x2 positions, plus one row
-            and one column of tiles that are only read; d is the dilation.
+        x: [B, T + 1, 2, d, S + 1, 2, d, C]: d x d offsets, where d is the dilation, of
+            (T + 1) x (S + 1) tiles. The last row and column of tiles have no output.
         points: see convolve_transformed.
 
     Returns:
