@@ -26,10 +26,14 @@ CLASSIFIERS = ("resnet", "se_resnet", "encnet")  # Built by models.cifar.
 def logits_stride(model_config) -> float:
     """Returns the distance between neighbouring logits, in image pixels.
 
-    The distance can differ from `output_stride`, the stride of the feature map: a DUC
-    head predicts on a finer grid, and a piecewise CRF can enlarge the image first. The
-    logits of an image of H x W pixels are a grid of ceil(H / logits_stride) x
-    ceil(W / logits_stride) positions.
+    An image of H x W pixels has logits at h x w positions, where
+
+        h = ceil(H / logits_stride)
+        w = ceil(W / logits_stride)
+
+    The distance is `output_stride`, the stride of the backbone's last feature map,
+    except for a DUC head, which predicts logits on a finer grid, and for a piecewise
+    CRF, which can enlarge the image or refine the logits.
 
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`.
@@ -45,13 +49,13 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve` (no field is
             None).
-        num_classes: C.
+        num_classes: number of classes.
         axis_name: pmap axis over which batch norms are synchronised, in groups of
-            model_config.norm_group devices (0: all devices); None for one device.
+            `model_config.norm_group` devices (0: all devices); None for one device.
 
     Returns:
-        A module with `apply(variables, images, train=...) -> dict`; see
-        segmenter.Segmenter and heads.piecewise_crf.PiecewiseCRF.
+        A segmenter.Segmenter or, for the head 'piecewise_crf', a
+        heads.piecewise_crf.PiecewiseCRF.
 
     Raises:
         UserError: the head, the auxiliary head or the backbone is unknown.
@@ -79,7 +83,7 @@ def build_classifier(
         model_config, num_classes, axis_name: see `build`.
 
     Returns:
-        A classifier.Classifier: backbone, global average pooling and a linear layer.
+        A classifier.Classifier: backbone, global average pooling and linear layer.
     """
     from encnet_jax.models import classifier, segmenter  # These modules load JAX.
 

@@ -48,12 +48,12 @@ class EncodedScaling(nn.Module):
     """Computes a factor for each channel with an Encoding Layer.
 
     The layers: a 1x1 convolution to a quarter of the channels, batch norm, ReLU; the
-    Encoding Layer; concatenation of the K codes of an image into one vector; scaling of
-    this vector to length 1; a fully connected layer; a sigmoid.
+    Encoding Layer; concatenation of the K codes of an image into one vector; division
+    of this vector by its Euclidean norm; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K, number of codewords.
-        draw_smoothing: see Encoding.
+        draw_smoothing: see encoding.Encoding.
         conv, norm: constructors of a convolution and a batch norm.
 
     Source: section 3.5 of the paper.
@@ -128,7 +128,7 @@ class CifarNet(nn.Module):
     layer.
 
     Attributes:
-        num_classes: C.
+        num_classes: C, number of classes.
         width: channels of stage 1 ("64d" in Table 6 of the paper); stages 2 and 3 each
             double the channels and halve the resolution.
         scaling, conv, norm: see PreactBlock.
@@ -178,10 +178,11 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> nn.Mo
         model_config: `config.model` after `encnet_jax.config.resolve`. `block` is
             'paper' (CifarNet) or 'authors' (AuthorsNet); `name` is one of
             models.CLASSIFIERS.
-        num_classes: C.
+        num_classes: number of classes.
         axis_name: pmap axis; None for one device. A CifarNet synchronises batch norms
-            over the axis, in groups of model_config.norm_group devices (0: all); an
-            AuthorsNet only averages their running statistics.
+            over the axis, in groups of `model_config.norm_group` devices (0: all
+            devices). An AuthorsNet only averages the running statistics of batch norms
+            over the axis.
     """
     m = model_config
     if m.block == "authors":

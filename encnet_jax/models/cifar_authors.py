@@ -35,15 +35,15 @@ def _dense(x: jax.Array, features: int, name: str) -> jax.Array:
 
 
 def unit_vectors(codes: jax.Array) -> jax.Array:
-    """Concatenates the codes of each image into one vector of length 1.
+    """Concatenates the codes of each image and divides each result by its norm.
 
-    A vector shorter than 1e-8 is divided by 1e-8 instead of its length.
+    The norm is the Euclidean norm; norms below 1e-8 are replaced by 1e-8.
 
     Args:
-        codes: [B, K, D].
+        codes: [B, K, D], K codes for each image.
 
     Returns:
-        [B, K * D]; code k is at indices k * D to (k + 1) * D - 1.
+        [B, K * D], one vector for each image.
     """
     joined = codes.reshape(codes.shape[0], -1)
     # The limit is inside the square root, whose gradient is infinite at 0.
@@ -56,13 +56,13 @@ class EncodedGate(nn.Module):
 
     The layers: a 1x1 convolution with bias to a quarter of the channels, batch norm,
     ReLU; the Encoding Layer; concatenation of the K codes of an image into one vector;
-    scaling of this vector to length 1; a fully connected layer; a sigmoid.
+    division of this vector by its Euclidean norm; a fully connected layer; a sigmoid.
 
     Attributes:
         num_codes: K, number of codewords.
-        draw_smoothing: see Encoding. The authors' code samples new smoothing factors in
-            the backward pass and on every GPU; here the forward and the backward pass
-            and all devices use the same factors.
+        draw_smoothing: see encoding.Encoding. The authors' code samples separate
+            smoothing factors on every GPU and again in the backward pass; here the
+            factors are the same on all devices and in both passes.
         conv, norm: constructors of a convolution and a batch norm.
     """
 
@@ -83,7 +83,7 @@ class EncodedGate(nn.Module):
 
 
 class EncNetBlock(nn.Module):
-    """A residual block whose channels are multiplied by the factors of a gate.
+    """A residual block with a gate, which multiplies each channel by a factor.
 
     The layers: 3x3 convolution, batch norm, ReLU, 3x3 convolution, batch norm, gate,
     sum with the shortcut, ReLU.
@@ -91,7 +91,8 @@ class EncNetBlock(nn.Module):
     Attributes:
         channels: channels of the output.
         stride: stride of the first convolution and of the shortcut.
-        conv, norm, gate: constructors of a convolution, batch norm and EncodedGate.
+        conv, norm: constructors of a convolution and a batch norm.
+        gate: constructor of an EncodedGate.
     """
 
     channels: int
@@ -152,7 +153,7 @@ class AuthorsNet(nn.Module):
     layer.
 
     Attributes:
-        num_classes: C.
+        num_classes: C, number of classes.
         width: channels of stage 1; stages 2 and 3 each double the channels and halve
             the resolution.
         block: constructor of an EncNetBlock or a ResNetBlock.
@@ -171,8 +172,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use batch statistics. If `draw_smoothing` is
-                set, smoothing factors are sampled only in training.
+            train: whether batch norms use batch statistics, and smoothing factors are
+                sampled if `draw_smoothing` is set.
 
         Returns:
             {'logits': f32[B, C]}.
@@ -198,7 +199,7 @@ def build(model_config, num_classes: int, axis_name: str | None = None) -> Autho
     Args:
         model_config: `config.model` after `encnet_jax.config.resolve`; `name` is
             'resnet' or 'encnet'.
-        num_classes: C.
+        num_classes: number of classes.
         axis_name: pmap axis over which batch norms average their running statistics;
             None for one device.
     """

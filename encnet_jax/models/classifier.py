@@ -17,12 +17,13 @@ _dense_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 class Classifier(nn.Module):
     """An image classifier: backbone, global average pooling, linear layer.
 
-    The backbone's parameters have the same names as in a Segmenter, so that they can
-    initialise the backbone of a Segmenter. The linear layer has the name `classifier`.
+    The backbone's parameters have the same names as in a segmenter.Segmenter, so that
+    they can initialise its backbone. The linear layer has the name `classifier`.
 
     Attributes:
-        num_classes: C.
-        other attributes: see Segmenter.
+        num_classes: C, number of classes.
+        backbone, axis_name, norm_epsilon, frozen_norm, dtype, freeze_backbone: see
+            segmenter.Segmenter.
     """
 
     backbone: Callable[..., nn.Module]

@@ -11,7 +11,7 @@ from encnet_jax.models.norm import check_several_values
 
 
 class DeviceBatchNorm(nn.Module):
-    """Batch normalisation by the statistics of the images on one device.
+    """Batch normalisation in which each device uses statistics of its own images.
 
     Attributes:
         axis_name: pmap axis over which running statistics are averaged, so that they
@@ -22,10 +22,10 @@ class DeviceBatchNorm(nn.Module):
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C].
 
-    Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2: scales are
-    initialised from U(0, 1), and the running variance is unbiased: for n values, n /
-    (n - 1) times the variance used for normalisation. DataParallel keeps the running
-    statistics of the first GPU; this class keeps their mean over devices.
+    Source: torch.nn.BatchNorm2d under DataParallel, before PyTorch 1.2. As there,
+    scales are initialised from U(0, 1), and the running variance is unbiased.
+    DataParallel keeps the running statistics of the first GPU; this class keeps the
+    mean over devices.
     """
 
     axis_name: str | None = None
@@ -39,7 +39,7 @@ class DeviceBatchNorm(nn.Module):
 
         Args:
             x: [..., C].
-            train: whether to use batch statistics, and to update running statistics.
+            train: whether to use batch statistics and update running statistics.
         """
         shape = (x.shape[-1],)
 
@@ -66,7 +66,7 @@ class DeviceBatchNorm(nn.Module):
         return (y + broadcast(bias - mean * factor)).astype(self.dtype)
 
     def _keep(self, running_mean, running_var, mean, var, count: int) -> None:
-        """Updates the running statistics; `count`: number of values per channel."""
+        """Updates the running statistics from `count` values per channel."""
         new = jnp.stack([mean, var * (count / max(count - 1, 1))])
         if self.axis_name is not None:
             new = jax.lax.pmean(new, self.axis_name)

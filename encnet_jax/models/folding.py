@@ -1,4 +1,4 @@
-"""Prepares variables for prediction: folds batch norms, transforms kernels."""
+"""Prepares variables for prediction: folds batch norms and transforms kernels."""
 
 import re
 from collections.abc import Iterable
@@ -22,17 +22,17 @@ def fold_batch_norms(variables: dict, epsilon: float) -> dict:
     """Folds every batch norm into the convolution before it.
 
     In evaluation, a batch norm multiplies each channel by a factor and adds an offset.
-    The convolution's kernel is multiplied by this factor, and SyncBatchNorm then only
-    adds a bias. Batch norms that do not follow a convolution, such as the one after the
-    Encoding Layer, are not changed.
+    The kernel of the convolution is multiplied by the factor, so that the batch norm
+    only adds an offset. Batch norms that do not follow a convolution, such as the batch
+    norm after the Encoding Layer, are not changed.
 
     Args:
-        variables: {'params', 'batch_stats'} of a segmenter, f32 arrays. CIFAR-10
-            networks are not supported: their batch norms precede their convolutions.
+        variables: {'params', 'batch_stats'} of a Segmenter, f32 arrays. CIFAR-10
+            networks are not supported.
         epsilon: model.norm_epsilon of the network.
 
     Returns:
-        Equivalent variables for `apply(..., train=False)`; they cannot be trained.
+        Equivalent variables for `apply(..., train=False)`, unsuitable for training.
         Folded batch norms have no `scale`, `mean` or `var`. Changed kernels and biases
         are NumPy arrays.
     """
@@ -93,14 +93,13 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
     unchanged.
 
     Args:
-        model: a segmenter.
-        variables: the segmenter's variables, on devices.
+        model: a Segmenter.
+        variables: the variables of `model`, on devices.
 
     Returns:
         Variables for `model.apply(..., train=False)` on the platform of this process.
-        On CPUs, the kernels of convolutions that winograd.py computes are replaced by
-        transformed kernels, which cannot be trained or saved. All other arrays are the
-        same objects.
+        On CPUs, the kernels of Winograd convolutions are replaced by transformed
+        kernels, which cannot be trained or saved. All other arrays are not copied.
     """
     # Models without parameters are allowed.
     params = traverse_util.flatten_dict(variables.get("params", {}))
@@ -117,7 +116,7 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
 
 
 def _suitable_paths(model: nn.Module, variables: dict) -> set[tuple[str, ...]]:
-    """Returns the paths of the convolutions that are faster with Winograd's algorithm.
+    """Returns the paths of the convolutions that use Winograd's algorithm.
 
     Args:
         model, variables: see transform_kernels.

@@ -1,4 +1,4 @@
-"""Layer constructors with the options that all layers of a network share."""
+"""Creates the constructors of a network's layers, with the network's options."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,10 +14,11 @@ from encnet_jax.models.norm import GroupedAxis, SyncBatchNorm
 
 
 class ConvNormRelu(nn.Module):
-    """Convolution, batch normalisation and ReLU.
+    """A convolution followed by batch normalisation and ReLU.
 
     Attributes:
-        conv, norm: constructors of the two submodules, called with their `name`.
+        conv: constructor of the convolution, called with `name`.
+        norm: constructor of the batch norm, called with `name`.
     """
 
     conv: Callable[..., nn.Module]
@@ -30,14 +31,14 @@ class ConvNormRelu(nn.Module):
 
 
 class Layers(NamedTuple):
-    """Layer constructors with the options that all layers share; see make_layers.
+    """The constructors of a network's layers, with the network's options.
 
     Attributes:
         conv: constructor of Conv.
         norm: constructor of SyncBatchNorm.
         dropout: constructor of nn.Dropout.
-        inside: the positions of each padded image that belong to the image itself; the
-            layers ignore all others. None: no image is padded.
+        inside: the pixels of each padded image that belong to the image itself; layers
+            ignore the padding. None if no image is padded.
     """
 
     conv: Callable[..., Conv]
@@ -46,40 +47,41 @@ class Layers(NamedTuple):
     inside: Inside | None = None
 
     def unit(self, *args, name: str, **kwargs) -> ConvNormRelu:
-        """Creates a ConvNormRelu; by default, its convolution has no bias.
+        """Creates a ConvNormRelu, whose convolution has no bias by default.
 
         Args:
-            args, kwargs: arguments of Conv.
-            name: name of the module.
+            args, kwargs: arguments of the convolution; see conv.Conv.
+            name: name of the ConvNormRelu.
         """
         return ConvNormRelu(partial(self.conv, *args, **kwargs), self.norm, name=name)
 
     def only_inside(self, x: jax.Array) -> jax.Array:
-        """Returns the feature map x [B, h, w, C] with zeros outside the image."""
+        """Returns the feature map x [B, h, w, C] with the padding set to zero."""
         return x if self.inside is None else self.inside.only(x)
 
     def weights(self, x: jax.Array) -> jax.Array | None:
-        """Returns f32[B, h, w], 1 at positions inside the image, else 0.
-
-        Returns None if no image is padded.
+        """Returns the weight of each position: 1 inside the image, 0 in the padding.
 
         Args:
             x: feature map [B, h, w, C].
+
+        Returns:
+            f32[B, h, w]; None if no image is padded.
         """
         return None if self.inside is None else self.inside.positions(*x.shape[1:3])
 
     def mean(self, x: jax.Array) -> jax.Array:
-        """Returns f32[B, 1, 1, C], the mean over the positions inside the image."""
+        """Returns the mean of x over the image without padding, f32[B, 1, 1, C]."""
         weights = self.weights(x)
         where = None if weights is None else weights[..., None] > 0
         x = x.astype(jnp.float32)
         return jnp.mean(x, axis=(1, 2), keepdims=True, where=where)
 
     def average_pool(self, x: jax.Array, stride: int) -> jax.Array:
-        """Averages cells of stride x stride positions; ignores an image's padding.
+        """Averages cells of stride x stride positions, without an image's padding.
 
-        The output size is rounded up (PyTorch's ceil_mode): for an incomplete cell at
-        the border, the positions that exist are averaged.
+        The output size is rounded up, as with PyTorch's ceil_mode. A cell that extends
+        beyond the border is averaged over its positions inside the border.
 
         Args:
             x: feature map [B, h, w, C].
@@ -101,7 +103,7 @@ class Layers(NamedTuple):
         return pool(self.only_inside(x)) / jnp.where(counted > 0, counted, 1)
 
     def initialised_by(self, kernel_init: jax.nn.initializers.Initializer) -> "Layers":
-        """Returns a copy with another initialiser for convolution kernels."""
+        """Returns a copy that initialises convolution kernels with `kernel_init`."""
         return self._replace(conv=partial(self.conv, kernel_init=kernel_init))
 
 
@@ -114,18 +116,18 @@ def make_layers(
     norm_epsilon: float = 1e-5,
     frozen_norm: bool = False,
 ) -> Layers:
-    """Returns the layer constructors of a network.
+    """Returns the constructors of a network's layers.
 
     Args:
         train: whether batch norms use batch statistics and dropout is on.
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
-        dtype: compute type; parameters and statistics are float32.
-        inside: the positions of each padded image that belong to the image itself; the
-            layers ignore all others. None: no image is padded.
+        dtype: dtype of the computation; parameters and statistics are float32.
+        inside: the pixels of each padded image that belong to the image itself; layers
+            ignore the padding. None if no image is padded.
         norm_epsilon: epsilon of the batch norms, added to the variance.
-        frozen_norm: in training, batch norms use their running statistics and do not
-            update them; scales and biases are still trained.
+        frozen_norm: whether batch norms use their running statistics in training too,
+            without updating them; scales and biases are still trained.
     """
     return Layers(
         conv=partial(Conv, dtype=dtype, inside=inside),

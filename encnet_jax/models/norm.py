@@ -27,7 +27,7 @@ class GroupedAxis:
 
 
 def device_groups(axis_size: int, group: int) -> list[list[int]] | None:
-    """Returns the device indices of each group; None if one group has all devices.
+    """Returns the device indices of each group; None if there is only one group.
 
     Args:
         axis_size: number of devices on the pmap axis.
@@ -54,14 +54,14 @@ def check_several_values(
 ) -> None:
     """Checks that batch statistics are computed from more than one value per channel.
 
-    The variance of a single value is 0: the batch norm would return its bias for every
-    image, and the gradient with respect to x would be 0.
+    With a single value, the output of the batch norm would not depend on x.
 
     Args:
         x: [..., C, ...], the values on one device.
         feature_axis: index of the channel axis.
         axis_name: see SyncBatchNorm.
-        path: names of the enclosing modules and of the batch norm, for the message.
+        path: names of the enclosing modules and of the batch norm, for the error
+            message.
 
     Raises:
         UserError: there is only one value per channel.
@@ -97,17 +97,18 @@ def batch_moments(
 ) -> jax.Array:
     """Returns each channel's mean and mean of squares, averaged over devices.
 
-    Both means are stacked in one array, so that the forward and the backward pass each
-    need only one collective. Every device must have the same number of examples.
+    The mean and the mean of squares are stacked in one array, so that the forward pass
+    needs only one collective, and the backward pass another. Every device must have the
+    same number of examples.
 
     Args:
-        x: [..., C, ...], any float type.
+        x: [..., C, ...], any float dtype.
         reduce_axes: the axes of x to average over: all except the channel axis.
-        axis_name: pmap axis, to average over all devices of the axis; a GroupedAxis, to
-            average over the device's group; None for one device.
+        axis_name: pmap axis: averages over all devices; GroupedAxis: averages over the
+            devices of each group; None: does not average over devices.
 
     Returns:
-        f32[2, C]: the means, then the means of squares.
+        f32[2, C]; row 0 contains the means, row 1 the means of squares.
 
     Source: appendix A, equation 2, of the paper.
     """
@@ -124,9 +125,9 @@ class SyncBatchNorm(nn.Module):
     """Batch normalisation, synchronised over a pmap axis.
 
     Attributes:
-        axis_name: pmap axis whose devices share statistics; a GroupedAxis, whose groups
-            of devices share statistics; or None for one device. With groups, running
-            statistics differ between devices until the training step averages them.
+        axis_name: pmap axis: all devices share statistics; GroupedAxis: the devices of
+            each group share statistics, and running statistics differ between groups
+            until the training step averages them; None: there is one device.
         feature_axis: index of the channel axis; each channel is normalised separately.
         momentum: weight of the old running statistics.
         epsilon: added to the variance.
@@ -134,9 +135,9 @@ class SyncBatchNorm(nn.Module):
         train: whether to use batch statistics; None: each call must pass `train`.
 
     Collections: params `scale`, `bias` f32[C]; batch_stats `mean`, `var` f32[C]. The
-    running variance is biased, as in the authors' latest code; their code of September
-    2018 stored the unbiased variance, n / (n - 1) times as large for n values. After
-    `folding.fold_batch_norms`, the module only adds `bias`.
+    running variance is biased, as in the authors' latest code; the authors' code of
+    September 2018 stored the unbiased variance. After `folding.fold_batch_norms`, the
+    module only adds `bias`.
 
     Source: appendix A of the paper.
     """
@@ -155,7 +156,7 @@ class SyncBatchNorm(nn.Module):
         Raises:
             ValueError: `train` is given both as an argument and as an attribute, or as
                 neither.
-            UserError: see check_several_values.
+            UserError: batch statistics would be of one value per channel.
         """
         train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim

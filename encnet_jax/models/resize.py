@@ -11,7 +11,7 @@ Array = jax.Array | np.ndarray
 def sample_positions(
     index: np.ndarray, out_size: int, in_size: int, align_corners: bool
 ) -> np.ndarray:
-    """Returns the positions of output samples in the coordinates of the input.
+    """Returns the positions of output samples, in the coordinates of the input.
 
     Args:
         index: int[n], indices of output samples.
@@ -19,7 +19,8 @@ def sample_positions(
         align_corners: see interpolation_matrix.
 
     Returns:
-        f64[n]; position 1.5 lies halfway between input samples 1 and 2.
+        f64[n], one position for each index; 1.5 is halfway between input samples 1
+        and 2.
     """
     if align_corners:
         return index * ((in_size - 1) / max(out_size - 1, 1))
@@ -29,16 +30,17 @@ def sample_positions(
 def neighbours(
     position: np.ndarray, in_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the two input samples between which each position lies.
+    """Returns the indices of the two input samples around each position.
 
     Args:
         position: f64[n], see sample_positions.
         in_size: number of input samples.
 
     Returns:
-        (lower, upper, weight): int[n] indices of the lower samples; int[n] indices of
-        the upper samples, equal to the lower index at the last sample; f64[n]
-        interpolation weights of the upper samples, in [0, 1).
+        lower: int[n], index of the sample at or before each position.
+        upper: int[n], index of the next sample; the last sample has no next sample, and
+            its own index is returned.
+        weight: f64[n] in [0, 1), interpolation weight of the sample `upper`.
     """
     low = np.minimum(np.floor(position).astype(int), in_size - 1)
     return low, np.minimum(low + 1, in_size - 1), position - low
@@ -52,12 +54,13 @@ def interpolation_matrix(
     Args:
         out_size: number of output samples.
         in_size: number of input samples.
-        align_corners: True: the centres of the first (last) input and output samples
-            coincide; False: their outer edges coincide (half-pixel centres).
+        align_corners: True: the centres of the first input and the first output sample
+            coincide, and so do the centres of the last samples; False: the outer edges
+            of these samples coincide (half-pixel centres).
 
     Returns:
         f32[out_size, in_size]; every row sums to 1 and has at most two nonzero entries.
-        Downsampling is not antialiased, as in PyTorch's `interpolate`.
+        As in PyTorch's `interpolate`, downsampling is not antialiased.
     """
     position = sample_positions(np.arange(out_size), out_size, in_size, align_corners)
     low, high, share = neighbours(position, in_size)
@@ -70,7 +73,7 @@ def apply_rows_and_columns(
     rows: Float[Array, "H h"],
     columns: Float[Array, "W w"],
 ) -> Float[jax.Array, "B H W C"]:
-    """Resamples images with one matrix for the rows and one for the columns.
+    """Resizes images with one matrix for the rows and one for the columns.
 
     Args:
         x: [B, h, w, C].
@@ -78,7 +81,7 @@ def apply_rows_and_columns(
         columns: f32[W, w], interpolation matrix of the columns.
 
     Returns:
-        [B, H, W, C] of x's type.
+        [B, H, W, C] of x's dtype.
     """
     # A TPU's default precision rounds the weights to bfloat16, which changes 1 % of the
     # argmaxes. 'high' does not change them and costs a seventh of 'highest'.
@@ -95,7 +98,7 @@ def resize_bilinear(
     """Resizes feature maps [B, h, w, C] bilinearly to [B, height, width, C].
 
     Args:
-        x: [B, h, w, C], any floating type.
+        x: [B, h, w, C], any float dtype.
         height, width: size of the result.
         align_corners: see interpolation_matrix.
     """

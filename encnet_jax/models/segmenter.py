@@ -18,15 +18,15 @@ class Segmenter(nn.Module):
     Attributes:
         backbone: constructor of the backbone, called with `layers` and `name`; the
             backbone maps images to a dict of feature maps ('stage1' to 'stage4').
-        head: constructor of the head, called with the same arguments; the head maps the
-            feature maps to a dict of outputs that includes 'logits'.
+        head: constructor of the head, called with `layers` and `name`; the head maps
+            the feature maps to a dict of outputs that includes 'logits'.
         aux_head: constructor of the auxiliary head; None for no auxiliary head.
         axis_name: pmap axis over which batch norms are synchronised; None for one
             device.
-        norm_epsilon, frozen_norm: see make_layers.
-        dtype: compute type.
-        freeze_backbone: in training, the backbone's batch norms use their running
-            statistics, and the backbone receives no gradient.
+        norm_epsilon, frozen_norm: see layers.make_layers.
+        dtype: dtype of the computation.
+        freeze_backbone: whether the backbone receives no gradient, and its batch norms
+            use running statistics in training too.
     """
 
     backbone: Callable[..., nn.Module]
@@ -47,14 +47,16 @@ class Segmenter(nn.Module):
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
             train: whether batch norms use batch statistics and dropout is on.
-            inside: the positions of each padded image that belong to the image, given
-                only in evaluation; then padding does not change the image's logits.
-                None: no image is padded.
+            inside: the pixels of each padded image that belong to the image itself, so
+                that padding does not change the logits; only in evaluation. None if no
+                image is padded.
 
         Returns:
-            The outputs of the head: 'logits' f32[B, h, w, C], with h = ceil(H /
-            logits_stride), and for EncNet heads with an SE branch 'se_logits'
-            f32[B, C]. The outputs of the auxiliary head have the prefix 'aux_'.
+            A dict with the outputs of the head,
+                'logits': f32[B, h, w, C], where C is the number of classes and h is
+                    ceil(H / models.logits_stride(model_config)),
+                'se_logits': f32[B, C], only for EncNet heads with an SE branch,
+            and the outputs of the auxiliary head, with the prefix 'aux_'.
         """
         layers = network_layers(self, train, inside)
         stages = run_backbone(self, images, train, inside)
@@ -67,12 +69,12 @@ class Segmenter(nn.Module):
 
 
 def network_layers(network, train: bool, inside: Inside | None = None) -> Layers:
-    """Returns the layer constructors with the options of a network.
+    """Returns the constructors of the layers of a network.
 
     Args:
         network: a module with the attributes axis_name, dtype, norm_epsilon and
             frozen_norm.
-        train, inside: see make_layers.
+        train, inside: see layers.make_layers.
     """
     return make_layers(
         train,
@@ -92,8 +94,8 @@ def run_backbone(
     Must be called from a compact method of the network.
 
     Args:
-        network: a module that has the attributes of Segmenter, except for the heads.
-        images, train, inside: see Segmenter.
+        network: a module with the attributes of Segmenter except `head` and `aux_head`.
+        images, train, inside: see Segmenter.__call__.
     """
     frozen = network.freeze_backbone
     layers = network_layers(network, train and not frozen, inside)
@@ -103,7 +105,7 @@ def run_backbone(
 
 
 def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
-    """Returns the keyword arguments that the constructors of all networks share."""
+    """Returns the common arguments of Segmenter, PiecewiseCRF and Classifier."""
     m = model_config
     return {
         "axis_name": axis_name and GroupedAxis(axis_name, m.norm_group),
@@ -114,7 +116,7 @@ def shared_fields(model_config, axis_name: str | None) -> dict[str, Any]:
 
 
 def build(model_config, backbone, head, aux_head, axis_name) -> Segmenter:
-    """Returns a Segmenter; called by models.build.
+    """Builds a Segmenter; `models.build` calls this function.
 
     Args:
         model_config: section `model` of the resolved configuration.
