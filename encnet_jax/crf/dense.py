@@ -1,11 +1,11 @@
 """Dense CRF: aligns predictions with the edges of the image.
 
-Two Gaussian kernels connect every pixel to all pixels in the surrounding window. The
+Two Gaussian kernels connect every pixel to all pixels in a window around it. The
 spatial kernel depends on the distance between pixels, the bilateral kernel on the
 distance and on the difference of colours. A mean-field update filters the marginals
-with both kernels. The image is split into tiles. A tile is updated by one product of
-matrices with the marginals of the tile's neighbours: all pixels in the windows of the
-tile's pixels. All shapes are static, unlike with a permutohedral lattice.
+with both kernels. The image is split into tiles. All pixels in the windows of a tile's
+pixels are the neighbours of the tile. One matrix product with the marginals of the
+neighbours updates the tile. Unlike with a permutohedral lattice, shapes are static.
 
 Source: Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with
 Gaussian Edge Potentials", NeurIPS 2011, with Potts compatibility and symmetrically
@@ -26,14 +26,15 @@ MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
-    """Parameters of the two kernels: numbers or traced scalars.
+    """Parameters of the two kernels of a dense CRF: numbers or traced scalars.
 
     Attributes:
-        bilateral_weight: weight of the bilateral kernel, of distance and colour.
+        bilateral_weight: weight of the bilateral kernel, a function of distance and
+            colour.
         bilateral_px: standard deviation of the bilateral kernel in space, in pixels.
         bilateral_levels: standard deviation of the bilateral kernel in each colour
             channel, for colours in 0..255.
-        spatial_weight: weight of the spatial kernel, of distance only.
+        spatial_weight: weight of the spatial kernel, a function of distance only.
         spatial_px: standard deviation of the spatial kernel, in pixels.
     """
 
@@ -55,21 +56,24 @@ def refine(
 ) -> jax.Array:
     """Returns class probabilities of one image, refined by mean-field updates.
 
-    Each update is Q = softmax(log probabilities + sum over both kernels of
-    weight * D^-1/2 K D^-1/2 Q). Here K(i, j) = exp(-d(i, j)^2 / 2), where d is the
-    distance of pixels i and j in standard deviations, and D is the diagonal matrix of
-    the sums of K's rows. Pixels are connected to themselves: K(i, i) = 1.
+    Each update computes, with a sum over the spatial and the bilateral kernel K,
 
-    Time: O(iterations * N * H * W * C), where N = (TILE + 2 * radius)**2 is the number
-    of neighbours of a tile. Memory: a few arrays [H, W, C], and an array [N, H, W] of
-    weights unless that array is larger than MAX_HELD_BYTES.
+        Q = softmax(log(probabilities) + sum of weight * D^-1/2 K D^-1/2 Q)
+        K(i, j) = exp(-d(i, j)^2 / 2)
+
+    Here d is the distance of pixels i and j in standard deviations, and D is the
+    diagonal matrix of the sums of K's rows. Each pixel is also connected to itself.
+
+    Time: O(iterations * N * H * W * C), where N = (TILE + 2 * radius)**2. Memory: a few
+    arrays [H, W, C]; and an array [N, H, W] of weights, unless this array would be
+    larger than MAX_HELD_BYTES.
 
     Args:
         probabilities: float[H, W, C], class probabilities, at least float32.
         image: uint8 or float[H, W, 3] in 0..255.
         params: parameters of the kernels.
-        radius: windows have 2 * radius + 1 pixels per side; -1 connects all pairs of
-            pixels.
+        radius: each pixel is connected to a window of 2 * radius + 1 pixels per side;
+            -1: to all pixels.
         iterations: number of updates.
         valid: bool[H, W], which pixels to use; None: all pixels. Results for unused
             pixels are meaningless.
@@ -103,7 +107,8 @@ def refine(
 class _Tiles:
     """Splits an image into rows of square tiles, and gathers the neighbours of tiles.
 
-    Shapes: R rows of tiles, T pixels per tile, N neighbours per tile.
+    The neighbours of a tile are all pixels in the windows of the tile's pixels. Shapes:
+    R rows of tiles, T pixels per tile, N neighbours per tile.
 
     Attributes:
         rows: int32[R], indices of the rows of tiles.
@@ -131,10 +136,10 @@ class _Tiles:
         self.squared = squared.reshape(TILE**2, -1)
 
     def of(self, x):
-        """Splits an array [H, W, C] into zero-padded square tiles.
+        """Splits an array [H, W, C] into square tiles, the last ones padded with zeros.
 
         Returns:
-            [tile rows, tile columns, pixels of a tile, C].
+            [rows of tiles, tiles per row, pixels per tile, C].
         """
         missing = [
             (0, k * TILE - n) for k, n in zip(self._counts, self.size, strict=True)
@@ -144,13 +149,13 @@ class _Tiles:
         return x.swapaxes(1, 2).reshape(*self._counts, TILE**2, x.shape[-1])
 
     def joined(self, tiles):
-        """Joins square tiles to an array [H, W, C]; the inverse of `of`."""
+        """Joins square tiles, as returned by `of`, to an array [H, W, C]."""
         x = tiles.reshape(*self._counts, TILE, TILE, tiles.shape[-1]).swapaxes(1, 2)
         x = x.reshape(self._counts[0] * TILE, self._counts[1] * TILE, x.shape[-1])
         return x[: self.size[0], : self.size[1]]
 
     def pad(self, x):
-        """Pads an array [H, W, C] with zeros to contain the windows of all tiles."""
+        """Pads an array [H, W, C] with zeros to contain the neighbours of all tiles."""
         widths = [
             (reach, k * TILE - n + reach)
             for reach, k, n in zip(self._reach, self._counts, self.size, strict=True)
@@ -158,14 +163,14 @@ class _Tiles:
         return jnp.pad(x, [*widths, (0, 0)])
 
     def neighbours(self, padded, row):
-        """Returns the values of all neighbours of each tile in a row of tiles.
+        """Returns the values of the N neighbours of each tile in a row of tiles.
 
         Args:
             padded: result of `pad` for an array [H, W, C].
             row: index of the row of tiles.
 
         Returns:
-            [tile columns, N, C].
+            [tiles per row, N, C].
         """
         height, width = (TILE + 2 * reach for reach in self._reach)
         band = jax.lax.dynamic_slice_in_dim(padded, row * TILE, height)
@@ -175,7 +180,7 @@ class _Tiles:
 
 
 class _Kernels:
-    """The weighted sum of both normalised kernels of an image.
+    """The weighted sum of the normalised spatial and bilateral kernels of an image.
 
     The sum is stored if it fits in MAX_HELD_BYTES; else it is computed in each update.
     """
@@ -195,7 +200,10 @@ class _Kernels:
         )
 
     def weights(self, row):
-        """Returns the kernel sum for one row of tiles, [tile columns, T, N]."""
+        """Returns the weighted kernel sum for one row of tiles.
+
+        The shape is [tiles per row, pixels per tile, neighbours per tile].
+        """
         return self._weights(row) if self._held is None else self._held[row]
 
     def _weights(self, row):
@@ -216,10 +224,11 @@ class _Kernels:
         return jax.lax.map(of_row, self._tiles.rows)
 
     def _at(self, row):
-        """Returns the unnormalised kernels K for a row of tiles.
+        """Returns the kernels for one row of tiles, before normalisation.
 
         Returns:
-            Bilateral kernel [tile columns, T, N]; spatial kernel [1, T, N].
+            Tuple (bilateral kernel [tiles per row, T, N], spatial kernel [1, T, N]),
+            with T pixels and N neighbours per tile.
         """
         params, image = self._params, self._image[row]
         squared = jnp.asarray(self._tiles.squared, image.dtype)[None]

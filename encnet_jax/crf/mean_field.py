@@ -1,8 +1,8 @@
-"""Mean-field inference: approximates a CRF by independent marginals Q of its nodes.
+"""Mean-field inference: approximates a CRF by independent marginals Q of the nodes.
 
-Shapes: B maps of h x w nodes, K classes. The score of a labelling y is the sum of the
-unary scores z_p(y_p) over nodes p, plus the sum of the pairwise scores s(y_p, y_q) over
-the pairs (p, q) of every relation.
+Shapes: B maps of h x w nodes, K classes. The score of a labelling y has two kinds of
+summands: unary scores z_p(y_p) of nodes p, and pairwise scores s(y_p, y_q) of the pairs
+(p, q) of nodes in each spatial relation.
 
 Source: prediction in the paper (see encnet_jax.crf): three updates, starting from the
 softmax of the unary scores.
@@ -20,15 +20,15 @@ NUM_UPDATES = 3
 
 
 def messages(marginals: jax.Array, relations: Sequence[Pairs]) -> jax.Array:
-    """Returns the expected pairwise scores of each node and class.
+    """Returns the expected sum of pairwise scores for each class of each node.
 
     Args:
         marginals: [B, h, w, K], marginals Q.
-        relations: the pairs of nodes (p, q) of each spatial relation, and the scores s.
+        relations: the pairs (p, q) of nodes of each spatial relation, with scores s.
 
     Returns:
-        [B, h, w, K]. For each class a, a pair (p, q) adds sum_b s(a, b) Q_q(b) to node
-        p and sum_b s(b, a) Q_p(b) to node q.
+        [B, h, w, K]. A pair (p, q) adds sum_b s(a, b) Q_q(b) to each class a of node p,
+        and sum_b s(b, a) Q_p(b) to each class a of node q.
     """
     total = jnp.zeros_like(marginals)
     for pairs in relations:
@@ -63,12 +63,12 @@ def log_marginals(
     Each update changes the marginals of all nodes simultaneously.
 
     Args:
-        unary: [B, h, w, K], unary scores z, at least float32.
-        relations: the pairs of nodes of each spatial relation, and the scores.
-        num_updates: number of updates; with 0 the result is log softmax(z).
+        unary: [B, h, w, K], unary scores, at least float32.
+        relations: the pairs of nodes of each spatial relation, with their scores.
+        num_updates: number of updates; 0: the marginals are the softmax of `unary`.
 
     Returns:
-        [B, h, w, K], log Q.
+        [B, h, w, K], logarithms of the marginals.
     """
 
     def update(_, log_q):

@@ -1,10 +1,10 @@
 """Computes the scores of pairs of CRF nodes, for a few rows of nodes at a time.
 
 Notation: B maps of h x w nodes, K classes, C channels of the pairwise network, D
-offsets. The pairs of an offset are all (p, q = p + offset) inside the map. The scores
-s(y_p, y_q) of these pairs form an array [B, h, w, K, K]; its axes h and w are the
-position of p. Only some rows of this array exist at a time. The potential V of the
-paper (see encnet_jax.crf) is -s.
+offsets. The pairs (p, q) of an offset are all nodes p and q = p + offset inside the
+map. The scores s(y_p, y_q) of these pairs form an array [B, h, w, K, K], whose axes h
+and w are the position of p. Only some rows of this array exist at a time. The potential
+V of the paper (see encnet_jax.crf) is -s.
 """
 
 import math
@@ -30,14 +30,14 @@ def neighbour_offsets(
 
     Args:
         relation: 'surrounding': the box is centred on the node; 'above_below': the box
-            is strictly above the node and does not contain the node itself.
+            is strictly above the node.
         height, width: size of the map, in nodes.
-        box: side length of the range box, as a fraction of min(height, width).
+        box: side length of the range box, as a fraction of min(height, width). A box
+            that would be smaller than 2 nodes is enlarged to 2 nodes.
 
     Returns:
         int32[D, 2] of (rows, columns), sorted by row. D is 24 ('surrounding') or 25
-        ('above_below'), or less if several grid positions round to the same node. The
-        nearest nodes are always included.
+        ('above_below'), or less if several grid positions round to the same node.
 
     Source: the range box of the paper.
     """
@@ -52,17 +52,19 @@ def neighbour_offsets(
 
 
 def _rounded(positions: np.ndarray) -> list[int]:
-    """Rounds to integers, halves away from zero, to keep symmetric boxes symmetric."""
+    """Rounds to integers, halves away from 0, so that the results stay symmetric."""
     return [int(math.copysign(math.floor(abs(x) + 0.5), x)) for x in positions]
 
 
 class Step(NamedTuple):
-    """One step of a scan: an offset and a block of rows.
+    """One step of a scan over pairs of nodes: one offset and one block of rows.
+
+    The nodes p of the pairs form a rectangular window, and so do the nodes q.
 
     Attributes:
         offset: int32[], index of the offset.
-        p, q: int32[2], (row, column) in padded maps of the first node in the window
-            of nodes p and in the window of nodes q.
+        p, q: int32[2], row and column of the top left node of the window of nodes p
+            and of the window of nodes q, in padded maps.
     """
 
     offset: jax.Array | np.ndarray
@@ -71,10 +73,11 @@ class Step(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """The steps of a scan over all offsets and blocks of rows.
+    """The steps of a scan over pairs of nodes, one for each offset and block of rows.
 
     Attributes:
-        steps: a Step whose arrays have a leading axis of D * number of blocks.
+        steps: all steps as one Step, in which each array has an additional first axis
+            whose length is the number of steps.
         window: (rows, columns), size of the window of nodes that a step processes.
         padding: ((above, below), (left, right)), number of rows and columns by which
             maps must be padded to contain all windows.
@@ -88,10 +91,10 @@ class Schedule(NamedTuple):
 def schedule(
     offsets: np.ndarray, height: int, width: int, row_blocks: int = 1
 ) -> Schedule:
-    """Returns the schedule of a scan over all pairs of nodes.
+    """Returns the schedule of a scan over the pairs of nodes with given offsets.
 
     Args:
-        offsets: int[D, 2] of (rows, columns) from p to q.
+        offsets: int[D, 2] of (rows, columns) from node p to node q.
         height, width: size of the map, in nodes.
         row_blocks: number of blocks of rows; need not divide height.
     """
@@ -111,11 +114,12 @@ def schedule(
 
 
 def score_bytes(batch: int, rows: int, width: int, num_classes: int) -> int:
-    """Returns the bytes of the float32 scores [B, rows, w, K, K] of one step.
+    """Returns the size of the scores of one step in bytes, in float32.
 
     Args:
-        batch, width, num_classes: B, w and K.
-        rows: number of rows of nodes in a step.
+        batch: number of maps.
+        rows, width: number of rows of nodes in a step, and of nodes per row.
+        num_classes: number of classes; a pair of nodes has num_classes**2 scores.
     """
     return 4 * batch * rows * width * num_classes**2
 
@@ -125,11 +129,12 @@ def bounded_schedule(
     shape: tuple[int, int, int, int],
     max_mib: float,
 ) -> Schedule:
-    """Returns the schedule with the most rows per step that fit a memory limit.
+    """Returns the schedule with the fewest steps whose scores fit a memory limit.
 
     Args:
-        offsets: int[D, 2] of (rows, columns) from p to q.
-        shape: (B, h, w, K). The symbolic B of an exported program counts as 1.
+        offsets: int[D, 2] of (rows, columns) from node p to node q.
+        shape: (B, h, w, K): number of maps, height, width and number of classes. A
+            symbolic B, as in exported programs, counts as 1.
         max_mib: limit for the scores of one step in MiB (model.crf.max_score_mib).
 
     Raises:
@@ -150,7 +155,7 @@ def bounded_schedule(
 
 
 def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] with `value` to the padding of a schedule."""
+    """Pads maps [B, h, w, ...] with `value`, by the padding of the schedule `plan`."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 
@@ -203,12 +208,13 @@ class PairwiseNet(NamedTuple):
     """Arrays from which a pairwise network computes the scores of pairs of nodes.
 
     For nodes p and q with features x_p and x_q, the scores of all pairs of classes are
-    relu(W_a x_p + W_b x_q + b1) W2 + b2.
+
+        relu(W_a x_p + W_b x_q + b1) W2 + b2
 
     Attributes:
         from_p: [B, h, w, C], W_a x + b1 for every node.
         from_q: [B, h, w, C], W_b x for every node.
-        kernel: [C, K * K], W2; column y_p * K + y_q is for the classes (y_p, y_q).
+        kernel: [C, K * K], W2; column i * K + j is for class i of p and class j of q.
         bias: [K * K], b2.
     """
 
@@ -222,10 +228,10 @@ class Pairs(NamedTuple):
     """Pairs (p, q) of neighbouring nodes, and a function that computes their scores.
 
     Attributes:
-        score_fn: function (terms, step, window) -> scores [B, rows, columns, K, K] of
-            the pairs whose first node p is in the window of the step.
-        terms: arrays for score_fn, padded as `plan` requires.
-        plan: schedule of the scan over all pairs.
+        score_fn: function (terms, step, window) that returns the scores of the pairs of
+            one Step, [B, rows, columns, K, K]; (rows, columns) is `window`.
+        terms: arrays for score_fn, padded as the schedule requires.
+        plan: Schedule of the scan over all pairs.
     """
 
     score_fn: Callable
@@ -234,7 +240,7 @@ class Pairs(NamedTuple):
 
 
 def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
-    """Returns pairs of nodes with scores from a pairwise network.
+    """Returns the pairs of nodes of a schedule, with scores from a pairwise network.
 
     Args:
         net: arrays of the network, not padded.
@@ -245,7 +251,9 @@ def net_pairs(net: PairwiseNet, plan: Schedule) -> Pairs:
 
 
 def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Array:
-    """Returns the scores [B, rows, columns, K, K] of a step, in at least float32.
+    """Returns the scores of the pairs of one step, [B, rows, columns, K, K].
+
+    Scores are computed in at least float32.
 
     Args:
         net: arrays of the pairwise network, padded.
@@ -272,11 +280,11 @@ def net_scores(net: PairwiseNet, step: Step, window: tuple[int, int]) -> jax.Arr
 def relation_pairs(
     relation: str, net: PairwiseNet, box: float, max_score_mib: float
 ) -> Pairs:
-    """Returns the pairs of a relation, for all nodes of a feature map.
+    """Returns all pairs of nodes of a feature map that are in a spatial relation.
 
     Args:
         relation, box: see neighbour_offsets.
-        net: arrays of the pairwise network, not padded.
+        net: arrays of the pairwise network, not padded; used for the pairs' scores.
         max_score_mib: limit for the scores of one step in MiB; see bounded_schedule.
 
     Raises:

@@ -1,6 +1,6 @@
 """The registry of loss terms. Importing this package does not load JAX.
 
-The segmentation loss is a weighted sum of terms. Modules of this folder register them:
+The segmentation loss is a weighted sum of terms, which modules of this folder register:
 
     @LOSSES.register("dice", weight="dice_weight", fields={"loss.dice_weight": ...})
     def dice(inputs): ...

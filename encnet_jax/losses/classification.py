@@ -14,9 +14,10 @@ def classification_loss(
     axis_name: str | None = None,
     label_smoothing: float = 0.0,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Returns this device's contributions to the mean cross-entropy and error rate.
+    """Returns this device's contributions to the cross-entropy and to the error rate.
 
-    The contributions of all devices add up to the means over the images of all devices.
+    Each value is a mean over the images of all devices. The contributions of all
+    devices add up to the value.
 
     Args:
         outputs: {'logits': f32[B, C]}.
@@ -26,7 +27,7 @@ def classification_loss(
             spread evenly over all classes.
 
     Returns:
-        (f32[] for the cross-entropy, {'error': f32[] for the error rate}).
+        Tuple (cross-entropy, {'error': error rate}); each value is f32[].
     """
     logits, labels = outputs["logits"], labels.astype(jnp.int32)
     num_images = len(labels)

@@ -35,14 +35,15 @@ def upsampled_cross_entropy(
 ) -> Float[jax.Array, ""]:
     """Upsamples logits to the size of the labels and sums the pixels' cross-entropy.
 
-    To save memory, only 1 / row_blocks of the upsampled logits exist at a time, also
-    when a gradient is computed. Logits of the same size as the labels are not
-    upsampled and not split.
+    To save memory, the logits are upsampled for one block of rows at a time, also when
+    a gradient is computed. Logits that have the same height and width as the labels
+    are neither upsampled nor split.
 
-    Let p be the softmax of a pixel's logits, y its label, w the class weights and e the
-    label smoothing. The cross-entropy of a pixel is
-    -w_y (1 - p_y)**focal_gamma log p_y. If e is not 0, the cross-entropy is
-    -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c.
+    Let p be the softmax of a pixel's logits, y the pixel's label, w the class weights
+    and e the label smoothing. The cross-entropy of the pixel is
+
+        -w_y (1 - p_y)**focal_gamma log p_y                 without label smoothing
+        -(1 - e) w_y log p_y - e / C * sum_c w_c log p_c    with label smoothing
 
     The result is exact unless the logits of a class at neighbouring positions differ by
     more than 110; see row_blocks.log_sum_exp.
@@ -62,8 +63,8 @@ def upsampled_cross_entropy(
         f32[], cross-entropy in nats, summed over labelled pixels.
 
     Raises:
-        ValueError: the number of class weights is not C, or neither focal_gamma nor
-            label_smoothing is 0.
+        ValueError: class_weights has a length other than C and 0, or both focal_gamma
+            and label_smoothing differ from 0.
 
     Source: section 3.1 of the paper (predictions are upsampled 8 times for the loss);
     Lin et al., ICCV 2017, equation 4 (focal loss), with softmax instead of sigmoid;
@@ -104,7 +105,7 @@ _cross_entropy.defvjp(_cross_entropy_forward, _cross_entropy_backward)
 def _value_and_gradient(logits, labels, form, with_gradient):
     """Returns the summed cross-entropy, f32[], and its gradient, f32[B, h, w, C].
 
-    If `with_gradient` is False, a scalar 0 replaces the gradient.
+    If `with_gradient` is False, the second result is a scalar 0.
     """
     plain = not (form.class_weights or form.focal_gamma or form.label_smoothing)
     total, gradient, _ = over_pixels(
@@ -121,11 +122,12 @@ def _value_and_gradient(logits, labels, form, with_gradient):
 def pixel_nats(
     x: jax.Array, bound: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Returns the cross-entropy of each pixel, and arrays to compute the gradient.
+    """Returns the cross-entropy of each pixel, and arrays for computing the gradient.
 
     Args:
         x: f32[B, R, W, C], logits of R rows of pixels.
-        bound: f32[B, R, W, 1], upper bound of x over classes; see log_sum_exp.
+        bound: f32[B, R, W, 1], a number for each pixel that is at least the pixel's
+            largest logit; see log_sum_exp.
         labels: uint8[B, R, W], ids 0..C-1 or IGNORE_LABEL.
 
     Returns:
@@ -143,7 +145,7 @@ def pixel_nats(
 
 
 def _plain(x, bound, labels):
-    """Plain cross-entropy, as argument `pixel_fn` of over_pixels."""
+    """Sums the plain cross-entropy; used as `pixel_fn` of over_pixels."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     total = jnp.sum(jnp.where(valid, nats, 0.0))
     p = jnp.exp(x - log_z)
@@ -151,7 +153,7 @@ def _plain(x, bound, labels):
 
 
 def _shaped(x, bound, labels, form):
-    """Weighted, focal or smoothed cross-entropy, as `pixel_fn` of over_pixels."""
+    """Sums the weighted, focal or smoothed cross-entropy; used like _plain."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     # `pull` is the derivative of `value` with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)

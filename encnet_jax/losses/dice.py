@@ -1,4 +1,4 @@
-"""Dice loss: 1 minus the overlap of probabilities and labels, averaged over classes."""
+"""Dice loss: 1 minus the Dice coefficient, averaged over classes."""
 
 from functools import partial
 
@@ -40,21 +40,23 @@ def dice_loss(
     """Returns this device's contribution to the Dice loss.
 
     The loss is 1 minus the mean of the Dice coefficients of all classes that occur in
-    the labels. The coefficient of a class is 2 sum(p y) / (sum(p) + sum(y)). Sums are
-    over the labelled pixels of all devices; p is the softmax probability of the class,
-    and y is 1 for pixels with this label, else 0.
+    the labels. Let p be a pixel's softmax probability of a class, and let y be 1 for
+    pixels that are labelled with this class and 0 for other pixels. The coefficient
+    of the class, with sums over the labelled pixels of all devices, is
+
+        2 sum(p y) / (sum(p) + sum(y))
 
     Args:
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W], ids 0..C-1; pixels with IGNORE_LABEL are not counted.
-        align_corners, row_blocks: see over_pixels.
+        align_corners, row_blocks: see upsampled_cross_entropy.
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
         f32[] in [0, 1]; the contributions of all devices add up to the loss. Without
         labelled pixels, the loss is 0.
 
-    Source: Milletari et al., 3DV 2016, without the squares in their denominator.
+    Source: Milletari et al., 3DV 2016, without the squares in the denominator.
     """
     # Smaller blocks than for cross-entropy: on CPUs, more arrays of a block exist.
     return _dice(logits, labels, align_corners, 2 * row_blocks, axis_name)
@@ -91,11 +93,13 @@ _dice.defvjp(_forward, _backward)
 def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
     """Returns this device's contribution to the loss, and derivatives of the loss.
 
-    Args: see dice_loss.
+    The arguments are those of dice_loss.
 
     Returns:
-        f32[] contribution; (f32[C], f32[C]) derivatives with respect to the probability
-        of each class, for pixels labelled with this class and for all other pixels.
+        contribution: f32[].
+        derivatives: (f32[C], f32[C]), with respect to a pixel's probability of each
+            class. The first array is for pixels that are labelled with the class, the
+            second array for other pixels.
     """
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks
@@ -125,9 +129,9 @@ def _probabilities(x, bound, labels):
 
 
 def _overlaps(x, bound, labels):
-    """Sums p y and p over pixels, as `pixel_fn` of over_pixels.
+    """Computes sum(p y) and sum(p), f32[C] each; used as `pixel_fn` of over_pixels.
 
-    The sums are f32[C]; dice_loss defines p and y.
+    The docstring of dice_loss defines p and y.
     """
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
@@ -135,7 +139,7 @@ def _overlaps(x, bound, labels):
 
 
 def _gradient(x, bound, labels, slopes):
-    """Computes the gradient with respect to x, as `pixel_fn` of over_pixels.
+    """Computes the gradient with respect to x; used as `pixel_fn` of over_pixels.
 
     `slopes` are the derivatives that _share_and_slopes returns.
     """

@@ -28,10 +28,10 @@ def hard_labels(
     """Replaces the labels of easy pixels by IGNORE_LABEL.
 
     A pixel is easy if the predicted probability of its label is at least `threshold`.
-    However, the N pixels with the lowest probabilities of their labels in the batch of
-    all devices always keep their labels, where N = min_kept * number of images. Pixels
-    that tie with the N-th pixel are kept too. The selection costs one more pass over
-    the upsampled logits.
+    However, the N pixels with the lowest probabilities always keep their labels, and
+    so do pixels with the same probability as the N-th pixel. N is `min_kept` times the
+    number of images; images and pixels of all devices are counted. The probabilities
+    cost one additional pass over the upsampled logits.
 
     Args:
         logits: f32[B, h, w, C].
@@ -39,14 +39,14 @@ def hard_labels(
         threshold: in [0, 1]; 0: all pixels are easy.
         min_kept: smallest number of labels to keep per image, on average over the
             batch; 0: only the threshold is used.
-        align_corners, row_blocks: see over_pixels.
+        align_corners, row_blocks: see upsampled_cross_entropy.
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
         uint8[B, H, W], the labels of hard pixels, and IGNORE_LABEL for other pixels.
 
-    Source: Shrivastava et al., CVPR 2016; threshold and minimum as in mmsegmentation's
-    OHEMPixelSampler, whose minimum applies to each device separately.
+    Source: Shrivastava et al., CVPR 2016. The threshold and the minimum are those of
+    mmsegmentation's OHEMPixelSampler, which applies the minimum to each device.
     """
     logits = jax.lax.stop_gradient(logits)
     _, _, nats = over_pixels(
@@ -67,7 +67,7 @@ def hard_labels(
 
 
 def _label_nats(x, bound, labels):
-    """Returns -log p of each pixel's label, as `pixel_fn` of over_pixels."""
+    """Returns -log p of each pixel's label; used as `pixel_fn` of over_pixels."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 
@@ -75,12 +75,12 @@ def _label_nats(x, bound, labels):
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
     """Returns the k-th largest of the values on all devices, int32[].
 
-    The result is 0 if fewer than k values are positive. Each bit of the result is found
-    by counting values; devices exchange only these counts.
+    The result is 0 if fewer than k values are positive. A binary search over the bits
+    of the result only counts values, so that devices exchange counts and no values.
 
     Args:
         values: int32[...], the values on this device.
-        k: rank, counted from 1.
+        k: rank of the result; 1: the largest value.
         axis_name: name of the pmap axis; None for one device.
     """
 

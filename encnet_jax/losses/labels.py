@@ -15,8 +15,8 @@ def thinned_labels(
 ) -> UInt8[jax.Array | np.ndarray, "B h w"]:
     """Subsamples labels to the resolution of the logits.
 
-    Each position of the logits covers a square cell of ceil(H / h) pixels per side. The
-    label of the position is that of the top left pixel in the cell, not the majority.
+    Each position of the logits covers a square of ceil(H / h) x ceil(H / h) pixels. The
+    position receives the label of the top left pixel in the square, not the majority.
 
     Args:
         labels: uint8[B, H, W].
@@ -70,12 +70,12 @@ def class_presence(
 def total_weight(
     labels: UInt8[jax.Array, "B H W"], class_weights: tuple[float, ...] = ()
 ) -> Float32[jax.Array, ""]:
-    """Returns the sum over labelled pixels of the class weight of the label, f32[].
+    """Sums the class weights of the labels over all labelled pixels; returns f32[].
 
     Args:
         labels: uint8[B, H, W], ids 0..C-1 or IGNORE_LABEL.
-        class_weights: C weights, one for each class; or (), so that all weights are 1
-            and the result is the number of labelled pixels.
+        class_weights: C weights, one for each class; or (): all weights are 1, and
+            the result is the number of labelled pixels.
     """
     if not class_weights:
         return jnp.sum(labels != IGNORE_LABEL).astype(jnp.float32)
@@ -103,8 +103,8 @@ def node_labels(
     Args:
         labels: uint8[B, H, W].
         height, width: number of rows and columns of nodes.
-        align_corners: whether the corner nodes lie at the centres of corner pixels; see
-            models.resize.
+        align_corners: whether the corner nodes lie at the centres of the corner pixels,
+            as in PyTorch's bilinear resizing; see models.resize.
 
     Returns:
         uint8[B, height, width].

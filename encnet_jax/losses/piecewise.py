@@ -1,11 +1,13 @@
-"""The piecewise loss of a CRF: normalises each potential separately.
+"""The piecewise loss of a CRF: each potential is normalised separately.
 
-Training therefore needs no inference. Shapes: B maps of h x w nodes, K classes. Labels
-are uint8[B, h, w], one for each node; nodes with `ignore_label` are not counted.
+Training therefore needs no inference. The sum of the log-normalisers of all potentials
+is at least the log-normaliser of the CRF. The sum of the losses of all potentials is
+thus an upper bound of the negative log-likelihood.
 
-Source: piecewise training in the paper by Lin et al., see encnet_jax.crf. The sum of
-the log-normalisers of all potentials is at least the log-normaliser of the CRF. The sum
-of the losses of all potentials is thus an upper bound of the negative log-likelihood.
+Shapes: B maps of h x w nodes, K classes. Labels are uint8[B, h, w], one for each node;
+nodes with `ignore_label` are not counted.
+
+Source: piecewise training in the paper by Lin et al., see encnet_jax.crf.
 """
 
 from functools import partial
@@ -34,7 +36,7 @@ from encnet_jax.losses.terms import Inputs, Terms
     },
 )
 def unary(inputs: Inputs) -> jax.Array:
-    """Returns this device's contribution to the mean unary loss of labelled nodes."""
+    """Returns this device's contribution to the unary loss of labelled nodes."""
     scores = inputs.outputs["logits"]
     return unary_loss(scores, _at_nodes(inputs), **_shared(inputs))
 
@@ -52,9 +54,10 @@ def unary(inputs: Inputs) -> jax.Array:
     },
 )
 def pairwise(inputs: Inputs) -> Terms:
-    """Returns {relation: this device's contribution to the mean pairwise loss}.
+    """Returns this device's contribution to the pairwise loss of each spatial relation.
 
-    Means are over the pairs of labelled nodes of a relation.
+    The result is {relation: contribution}. The loss of a relation is the mean over its
+    pairs of labelled nodes.
 
     Raises:
         UserError: the scores of one row of nodes exceed model.crf.max_score_mib.
@@ -85,16 +88,16 @@ def unary_loss(
 ) -> jax.Array:
     """Returns this device's contribution to the unary loss.
 
-    The loss is the mean of -log softmax(z_p)[y_p] over the labelled nodes p.
+    The loss is the mean cross-entropy of the labelled nodes of all devices.
 
     Args:
-        unary: [B, h, w, K], unary scores z, at least float32.
-        labels: uint8[B, h, w], labels y of the nodes.
+        unary: [B, h, w, K], unary scores (logits), at least float32.
+        labels: uint8[B, h, w], labels of the nodes.
         ignore_label: label of nodes that are not counted.
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        float[]; 0 without labelled nodes.
+        float[]; 0 if no node is labelled.
     """
     valid = labels != ignore_label
     log_z = jax.nn.logsumexp(unary, axis=-1)
@@ -110,15 +113,16 @@ def pairwise_loss(
     ignore_label: int,
     axis_name: str | None = None,
 ) -> jax.Array:
-    """Returns this device's contribution to the pairwise loss of a relation.
+    """Returns this device's contribution to the pairwise loss of a spatial relation.
 
-    The loss is the mean of -log softmax(s_pq)[y_p, y_q] over the pairs (p, q) of
-    labelled nodes; s_pq are the K x K scores of a pair. To save memory, only the scores
-    of one step of `pairs.plan` exist at a time, also when a gradient is computed.
+    A pair of nodes has K x K scores, one for each pair of classes. The loss is the mean
+    cross-entropy of the pairs of labelled nodes, with a softmax over the K x K scores.
+    To save memory, the scores are computed for one step of `pairs.plan` at a time, also
+    when a gradient is computed.
 
     Args:
         pairs: the pairs of a relation.
-        labels: uint8[B, h, w], labels y of the nodes.
+        labels: uint8[B, h, w], labels of the nodes.
         ignore_label: label of nodes whose pairs are not counted.
         axis_name: name of the pmap axis; None for one device.
 
@@ -151,7 +155,7 @@ def _over_devices(count, axis_name):
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _sum_of_pairs(fixed, terms, labels, steps):
-    """Sums -log softmax over the pairs of labelled nodes, and counts these pairs.
+    """Sums the cross-entropy of the pairs of labelled nodes, and counts these pairs.
 
     Args:
         fixed: (score_fn, window, ignore_label).
@@ -159,7 +163,7 @@ def _sum_of_pairs(fixed, terms, labels, steps):
         labels: padded labels of the nodes.
 
     Returns:
-        float[] sum; float[] number of pairs.
+        Tuple (sum, number of pairs), each float[].
     """
     return _scan(fixed, terms, labels, steps, False)[0]
 
@@ -181,10 +185,11 @@ _sum_of_pairs.defvjp(_forward, _backward)
 
 
 def _scan(fixed, terms, labels, steps, with_gradient):
-    """Computes _sum_of_pairs and, with `with_gradient`, the gradient of the sum.
+    """Computes the results of _sum_of_pairs and, if requested, the gradient of the sum.
 
     Returns:
-        (sum, number of pairs); gradient, a tree like `terms`, or None.
+        Tuple of (sum, number of pairs) and the gradient, a tree like `terms`. The
+        gradient is None if `with_gradient` is False.
     """
     score_fn, window, ignore_label = fixed
 

@@ -23,8 +23,8 @@ from encnet_jax.losses.terms import Inputs
 def se(inputs: Inputs) -> jax.Array:
     """Returns this device's contribution to the SE-loss.
 
-    The SE-loss is the mean binary cross-entropy for the presence of a class, over all
-    classes and all images with a labelled pixel.
+    The SE-loss is the binary cross-entropy for the presence of a class in an image,
+    averaged over all classes and over all images with a labelled pixel.
 
     Source: section 2.1 of the paper.
     """

@@ -1,4 +1,4 @@
-"""The loss of a CRF's refined scores, computed for one block of rows at a time."""
+"""The loss of CRF scores that learned layers have refined to the image's resolution."""
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,9 @@ from encnet_jax.models.resize import interpolation_matrix
     },
 )
 def refined(inputs: Inputs) -> jax.Array:
-    """Returns this device's contribution to the mean cross-entropy of refined scores.
+    """Returns this device's contribution to the loss of a CRF's refined scores.
 
-    The mean is over labelled pixels.
+    The loss is the mean cross-entropy over labelled pixels.
     """
     count = jnp.sum(inputs.labels != IGNORE_LABEL).astype(jnp.float32)
     if inputs.axis_name is not None:
@@ -43,10 +43,10 @@ def refined(inputs: Inputs) -> jax.Array:
 def refined_cross_entropy(
     scores: Refined, labels: jax.Array, *, align_corners: bool, row_blocks: int
 ) -> jax.Array:
-    """Returns the cross-entropy of refined scores, summed over labelled pixels, f32[].
+    """Sums the cross-entropy of a CRF's refined scores over labelled pixels, f32[].
 
-    To save memory, only 1 / row_blocks of the scores exist at a time. The backward pass
-    recomputes the scores.
+    To save memory, the scores are computed for one block of rows at a time, and again
+    in the backward pass.
 
     Args:
         scores: arrays from which the scores of images of H x W pixels are computed.

@@ -22,15 +22,16 @@ def over_pixels(
 ):
     """Upsamples logits to the size of the labels and sums a function over all pixels.
 
-    To save memory, only 1 / row_blocks of the upsampled logits exist at a time. Logits
-    of the same size as the labels are not upsampled and not split.
+    To save memory, the logits are upsampled for one block of rows at a time. Logits
+    that have the same height and width as the labels are neither upsampled nor split.
 
     Args:
-        pixel_fn: function (x, bound, labels) of R rows of pixels: the upsampled logits
-            f32[B, R, W, C], an upper bound f32[B, R, W, 1] for log_sum_exp, and the
-            labels uint8[B, R, W]. The function returns a tree of sums over the pixels,
-            the gradient with respect to x or None, and a tree of arrays [B, R, W] with
-            one value per pixel. Pixels with IGNORE_LABEL must not contribute to sums.
+        pixel_fn: function (x, bound, labels) of R rows of pixels. Its arguments are
+            upsampled logits f32[B, R, W, C], an upper bound f32[B, R, W, 1] for
+            log_sum_exp, and labels uint8[B, R, W]. It returns a tree of sums over the
+            pixels, to which pixels with IGNORE_LABEL must not contribute; the gradient
+            with respect to x, or None; and a tree of arrays [B, R, W] with one value
+            per pixel.
         logits: f32[B, h, w, C].
         labels: uint8[B, H, W].
         align_corners: corner convention of the bilinear upsampling, as in PyTorch.
@@ -38,9 +39,10 @@ def over_pixels(
         with_gradient: whether to return the gradient.
 
     Returns:
-        Tree of sums over all pixels; gradient with respect to `logits`, f32[B, h, w,
-        C], or a scalar 0 without `with_gradient`; tree of arrays [B, H, W] with one
-        value per pixel.
+        sums: tree of sums over all pixels.
+        gradient: f32[B, h, w, C], gradient with respect to `logits`; a scalar 0 if
+            `with_gradient` is False.
+        kept: tree of arrays [B, H, W] with one value per pixel.
     """
     zero = jnp.zeros((), jnp.float32)
     largest = jnp.max(logits, axis=-1, keepdims=True)
@@ -84,8 +86,8 @@ def over_pixels(
 def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
     """Returns log(sum(exp(x))) over classes, using an upper bound instead of max(x).
 
-    If the logits of a class at neighbouring positions differ by more than 110, the sum
-    of exp(x - bound) can underflow; the result is then bound - 87.
+    The result is wrong if the sum of exp(x - bound) underflows. This can happen if the
+    logits of a class at neighbouring positions differ by more than 110.
 
     Args:
         x: f32[B, R, W, C], upsampled logits.
@@ -93,7 +95,7 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
             position before upsampling, upsampled like the logits.
 
     Returns:
-        f32[B, R, W, 1], nats.
+        f32[B, R, W, 1]; bound - 87 if the sum underflows.
     """
     total = jnp.sum(jnp.exp(x - bound), axis=-1, keepdims=True)
     return bound + jnp.log(jnp.maximum(total, jnp.finfo(x.dtype).tiny))
@@ -106,7 +108,7 @@ def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array
         x: the array.
         row_blocks: number of blocks.
         block: number of rows in a block.
-        fill: value of the rows that are appended to fill the last blocks.
+        fill: value of the rows that are appended if the last blocks are incomplete.
 
     Returns:
         [row_blocks, B, block, W, ...].
@@ -118,13 +120,13 @@ def in_blocks(x: jax.Array, row_blocks: int, block: int, fill: int) -> jax.Array
 
 
 def _whole(blocks: jax.Array) -> jax.Array:
-    """Joins blocks of rows [row_blocks, B, R, W] to [B, row_blocks * R, W]."""
+    """Joins blocks of rows [row_blocks, B, R, W]; returns [B, row_blocks * R, W]."""
     _, batch, _, width = blocks.shape
     return blocks.swapaxes(0, 1).reshape(batch, -1, width)
 
 
 def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
-    """Returns which input rows each block of output rows uses, with which weights.
+    """Returns the input rows that each block of output rows uses, and their weights.
 
     Args:
         height: number of output rows.
@@ -132,8 +134,8 @@ def _bands(height: int, low: int, align_corners: bool, row_blocks: int):
         align_corners, row_blocks: see over_pixels.
 
     Returns:
-        weights: f32[row_blocks, R, n]; the R output rows of block i are weights[i]
-            times n consecutive input rows.
+        weights: f32[row_blocks, R, n]. The R output rows of block i are the matrix
+            product of weights[i] and n consecutive input rows.
         first: int32[row_blocks], index of the first of the n input rows of each block.
     """
     rows = interpolation_matrix(height, low, align_corners)

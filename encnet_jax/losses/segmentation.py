@@ -12,12 +12,12 @@ from encnet_jax.models.heads import HEADS
 
 
 class PixelOptions(NamedTuple):
-    """Options of the pixel loss; by default, the loss is that of the paper.
+    """Options of the pixel loss; the default values are those of the paper.
 
     Attributes:
         class_weights, focal_gamma, label_smoothing: see upsampled_cross_entropy.
-        ohem_threshold, ohem_min_kept: threshold and min_kept of hard_labels; if both
-            are 0, there is no hard example mining.
+        ohem_threshold, ohem_min_kept: arguments `threshold` and `min_kept` of
+            hard_labels; if both are 0, the labels of easy pixels are kept.
         dice_weight: weight of the Dice loss of the main logits; see dice_loss.
     """
 
@@ -40,7 +40,7 @@ def network_loss(
     loss: Any,
     axis_name: str | None = None,
 ) -> tuple[jax.Array, Terms]:
-    """Returns the segmentation loss that a configuration describes.
+    """Returns the segmentation loss, with the settings of a configuration.
 
     Args:
         outputs: outputs of the network.
@@ -49,9 +49,9 @@ def network_loss(
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each unweighted term,
-        {'loss_pixel': f32[], ...}. The contributions of all devices add up to the loss
-        or the term.
+        Tuple of the loss, f32[], and its unweighted terms, {'loss_pixel': f32[], ...}.
+        Each value is this device's contribution; the contributions of all devices add
+        up to the loss or the term.
     """
     inputs = Inputs(
         outputs,
@@ -79,11 +79,11 @@ def segmentation_loss(
 ) -> tuple[Float[jax.Array, ""], dict[str, Float[jax.Array, ""]]]:
     """Returns the segmentation loss for given weights, without a configuration.
 
-    The pixel loss and the auxiliary pixel loss are sums divided by the number of
-    labelled pixels or, with class weights, by the sum of the weights of their labels.
-    Pixels are counted after subsampling (`thin_labels`) and hard example mining.
-    SE-losses are sums divided by C times the number of images with a labelled pixel.
-    Counts are over all devices.
+    The pixel loss and the auxiliary pixel loss are means over labelled pixels; with
+    class weights, each pixel counts with the weight of its label. Pixels are counted
+    after subsampling (`thin_labels`) and hard example mining. SE-losses are means over
+    all classes and over the images with a labelled pixel. Pixels and images of all
+    devices are counted.
 
     Args:
         outputs: outputs of the network: 'logits' and, if present, 'se_logits',
@@ -92,18 +92,18 @@ def segmentation_loss(
         se_weight: weight of each SE-loss, alpha in the paper.
         aux_weight: weight of the auxiliary pixel loss.
         align_corners, row_blocks: see upsampled_cross_entropy.
-        thin_labels: whether to subsample the labels to the resolution of the logits,
-            see thinned_labels, instead of upsampling the logits.
+        thin_labels: whether to subsample the labels to the resolution of the logits
+            (see thinned_labels) instead of upsampling the logits.
         options: options of the pixel loss.
         axis_name: name of the pmap axis; None for one device.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each unweighted term,
-        {'loss_pixel': f32[], 'loss_se': f32[], ...}. The contributions of all devices
-        add up to the loss or the term. Terms with weight 0 are left out. Without
-        labelled pixels, all values are 0.
+        Tuple of the loss, f32[], and its unweighted terms, {'loss_pixel': f32[],
+        'loss_se': f32[], ...}. Each value is this device's contribution; the
+        contributions of all devices add up to the loss or the term. Terms with weight
+        0 are left out. Without labelled pixels, all values are 0.
 
-    Source: section 2 of the paper; weights as in its Figure 5.
+    Source: section 2 of the paper; weights as in Figure 5 of the paper.
     """
     loss = SimpleNamespace(
         se_weight=se_weight,

@@ -16,7 +16,7 @@ Terms = dict[str, jax.Array]
 
 
 class Inputs:
-    """The inputs of loss terms: outputs, labels, and values that several terms need.
+    """The inputs of loss terms, and values that several terms need.
 
     Attributes:
         outputs: outputs of the network for a batch.
@@ -45,10 +45,10 @@ class Inputs:
 
     @cached_property
     def all_targets(self) -> dict[str, jax.Array]:
-        """The labels of 'logits' and 'aux_logits' before hard example mining.
+        """The labels for 'logits' and for 'aux_logits', before hard example mining.
 
-        If loss.labels is 'thinned', the labels have the size of the logits; see
-        thinned_labels. Otherwise the labels have the size of the image.
+        If loss.labels is 'thinned', the labels are subsampled to the size of the
+        logits; see thinned_labels. Otherwise the labels have the size of the image.
         """
         thin = self.loss.labels == "thinned"
         return {
@@ -61,7 +61,7 @@ class Inputs:
 
     @cached_property
     def targets(self) -> dict[str, jax.Array]:
-        """The labels of 'logits' and 'aux_logits' after hard example mining.
+        """The labels for 'logits' and for 'aux_logits', after hard example mining.
 
         Mining replaces the labels of easy pixels by IGNORE_LABEL; see hard_labels.
         """
@@ -87,10 +87,11 @@ class Inputs:
 
     @cached_property
     def totals(self) -> dict[str, jax.Array]:
-        """The denominators of the terms, summed over all devices, f32[] each.
+        """The denominators of the loss terms, f32[] each, summed over all devices.
 
-        'logits' and 'aux_logits': sum over labelled pixels of the weight of the label;
-        'images': number of images with a labelled pixel. A 0 is replaced by 1.
+        'logits' and 'aux_logits' are sums of class weights over the labelled pixels;
+        'images' is the number of images with a labelled pixel. A denominator of 0 is
+        replaced by 1.
         """
         weights = tuple(self.loss.class_weights)
         counts = [total_weight(x, weights) for x in self.targets.values()]
@@ -103,7 +104,7 @@ class Inputs:
 
 
 def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
-    """Returns the weighted sum of loss terms.
+    """Returns the weighted sum of loss terms, and the terms.
 
     Args:
         inputs: inputs of the terms.
@@ -111,8 +112,8 @@ def add_up(inputs: Inputs, names: Iterable[str]) -> tuple[jax.Array, Terms]:
             the network does not return, are left out.
 
     Returns:
-        This device's contribution to the loss, f32[], and to each unweighted term,
-        {'loss_' + name: f32[]}.
+        Tuple of the weighted sum, f32[], and the unweighted terms, {'loss_' + name:
+        f32[]}. Each value is this device's contribution.
     """
     total: Any = 0.0
     terms: Terms = {}

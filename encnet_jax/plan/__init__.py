@@ -1,4 +1,5 @@
-"""Estimates memory use and the largest possible speed of a run on an absent TPU slice.
+"""Estimates memory use and the largest possible speed of a run on a TPU slice.
 
-A slice is a set of connected TPU chips. Programs are compiled for the slice, not run.
+A slice is a set of connected TPU chips. No TPU is needed, because programs are only
+compiled for the slice and not run.
 """

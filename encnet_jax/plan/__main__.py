@@ -19,7 +19,7 @@ GROUP = 8
 
 
 def main(argv):
-    """Parses the flags, compiles the steps, and prints the result of `plan`."""
+    """Parses the flags, compiles the steps, and prints the estimates."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -133,8 +133,8 @@ def _progress(line: str) -> None:
 def _speed(cost, chip, train: TrainConfig, num_chips: int) -> dict:
     """Returns the costs of a training step, and the largest possible speed.
 
-    In the roofline model, a step takes at least as long as the arithmetic alone, and at
-    least as long as the memory traffic alone.
+    The speed is limited by arithmetic or by memory traffic, whichever takes longer (the
+    roofline model).
     """
     # The compiler counts only one of the micro-batches.
     counted = cost.images / train.accumulate
@@ -163,8 +163,8 @@ def _largest_batch(train_cost, known, hbm_bytes: float) -> dict:
     Args:
         train_cost: function that compiles the training step for a number of images per
             chip and returns the Cost, or None if the step does not fit.
-        known: a Cost that was computed before, for any number of images.
-        hbm_bytes: memory of the chip.
+        known: the Cost of a step that was compiled before, for any number of images.
+        hbm_bytes: memory of the chip in bytes.
     """
     small, large = (
         known if known.images == images else train_cost(images)
@@ -209,7 +209,7 @@ _ROWS = (
 
 
 def format_report(report: dict) -> str:
-    """Formats the result of `plan` as lines of text."""
+    """Formats the estimates that `plan` returns as lines of text."""
     lines = [f"{report['config']} on {report['topology']} ({report['chips']} chips)"]
     for key, label, show in _ROWS:
         if key in report:

@@ -1,4 +1,4 @@
-"""Memory and speed of TPU chips; devices of absent slices, as compilation targets."""
+"""Memory and speed of TPU chips, and devices of TPU slices as compilation targets."""
 
 import os
 import re
@@ -14,10 +14,11 @@ class Chip(NamedTuple):
     """Memory and speed of one TPU chip.
 
     Attributes:
-        hbm_bytes: memory (HBM) that the compiler allows a program to use.
+        hbm_bytes: bytes of memory (HBM) that the compiler allows a program to use.
         flops: bfloat16 operations per second.
-        bytes_per_s: bandwidth of this memory.
-        config_name: libtpu's name of the configuration with one device per chip.
+        bytes_per_s: bandwidth of the HBM.
+        config_name: libtpu's name for the chip configuration in which each chip is one
+            device.
     """
 
     hbm_bytes: float
@@ -37,9 +38,10 @@ CHIPS = {
 
 
 def open_topology(name: str) -> tuple[Chip, list]:
-    """Returns the chip and the devices of a TPU slice, as compilation targets.
+    """Returns the Chip and the devices of a TPU slice, as compilation targets.
 
-    The devices do not exist on this machine, so programs cannot be run on them.
+    The slice need not be connected to this machine. Programs can be compiled for the
+    devices, but not run.
 
     Args:
         name: chip and shape of the slice, for example 'v5e:2x4' or 'v4:2x2x1'.

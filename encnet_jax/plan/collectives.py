@@ -18,7 +18,7 @@ class AllReduce(NamedTuple):
     """One all-reduce of a program.
 
     Attributes:
-        num_bytes: total size of the summed arrays on one device.
+        num_bytes: total size of the summed arrays on one device, in bytes.
         group: number of devices over which the arrays are summed.
     """
 

@@ -1,6 +1,6 @@
-"""Compiles training and evaluation steps for devices that this machine lacks.
+"""Compiles training and evaluation steps for TPUs, without a TPU.
 
-Memory, time and traffic of the steps are estimated from the compiled programs.
+Memory, time and memory traffic are estimated from the compiled programs.
 """
 
 import time
@@ -31,15 +31,17 @@ SHARED_ROWS = parallel.SHARED, parallel.ROWS
 
 
 class Cost(NamedTuple):
-    """Cost of one program on one chip, as reported by the compiler.
+    """Cost of one program on one chip, estimated by the compiler.
+
+    The compiler counts only one iteration of each loop; see train_cost.
 
     Attributes:
         images: number of images in a chip's batch.
         hbm_bytes: peak use of memory (HBM), including arguments and code.
-        temporary_bytes: the part of hbm_bytes that temporary arrays use.
-        flops, bytes_accessed: operations per execution, and bytes read and written;
-            train_cost corrects both for the loops of the loss.
-        cycles: the compiler's estimate of clock cycles per execution.
+        temporary_bytes: bytes of temporary arrays, a part of hbm_bytes.
+        flops: operations per execution.
+        bytes_accessed: bytes read and written per execution.
+        cycles: clock cycles per execution.
         all_reduces, all_reduce_bytes: number and total bytes of the all-reduces in the
             optimised program.
         compile_s: compilation time on this machine, in seconds.
@@ -57,17 +59,20 @@ class Cost(NamedTuple):
 
 
 class DoesNotFit(Exception):
-    """A program needs more memory than the chip has; the message is the compiler's."""
+    """Raised if a program needs more memory than the chip has.
+
+    The message of this error is the compiler's message.
+    """
 
 
 def resolved(config: ConfigDict) -> tuple[Config, int]:
-    """Resolves a configuration without reading data.
+    """Resolves a configuration without reading the data set.
 
     Args:
         config: result of `config.load`, with command-line overrides applied.
 
     Returns:
-        (resolved configuration, number of classes).
+        Tuple (resolved configuration, number of classes).
 
     Raises:
         UserError: a value is invalid, or the number of training steps is unknown.
@@ -86,7 +91,7 @@ def resolved(config: ConfigDict) -> tuple[Config, int]:
 def lower_train_step(
     config: Config, num_classes: int, devices: list | None, images: int
 ) -> tuple[jax.stages.Lowered, Any]:
-    """Lowers the training step to StableHLO, without running or compiling anything.
+    """Lowers the training step to StableHLO, without compiling or running the step.
 
     Args:
         config: resolved configuration with a known train.total_steps.
@@ -95,7 +100,7 @@ def lower_train_step(
         images: number of images per device.
 
     Returns:
-        (lowered step, shapes of the parameters).
+        Tuple (lowered step, shapes of the parameters).
     """
     parts = assemble(config, num_classes, only_shapes=True)
     count = jax.device_count() if devices is None else len(devices)
@@ -108,8 +113,8 @@ def lower_train_step(
 def train_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the training step, and returns its cost.
 
-    The compiler counts one iteration of a loop. This function adds the cost of the
-    other iterations for the loops of a segmentation loss.
+    The compiler counts only one iteration of each loop. For the loops of a segmentation
+    loss, this function adds the cost of the other iterations.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -141,7 +146,7 @@ def train_cost(config: Config, num_classes: int, devices: list, images: int) -> 
 
 
 def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost:
-    """Compiles a piecewise CRF's training step, and adds operations of its loops.
+    """Compiles the training step of a piecewise CRF, and returns its cost.
 
     The compiler counts one iteration of the scan over the pairs of a relation. For each
     other iteration, this function adds the operations of the products with the last
@@ -174,8 +179,8 @@ def _with_pairs(lowered, model: ModelConfig, size: tuple[int, int, int]) -> Cost
 def eval_cost(config: Config, num_classes: int, devices: list, images: int) -> Cost:
     """Compiles the evaluation step of protocol 'single', and returns its cost.
 
-    With this protocol, whole images are predicted at one scale. Images are as large as
-    the training crops.
+    The protocol predicts whole images at one scale. The step is compiled for images of
+    the size of the training crops.
 
     Args:
         config, num_classes, devices, images: see lower_train_step.
@@ -214,7 +219,7 @@ def _canvases(leading: tuple[int, int], side: int, stride: float) -> canvas.Canv
     """Returns shapes and dtypes of the inputs of the evaluation step.
 
     Args:
-        leading: lengths of the leading axes (devices, images).
+        leading: (number of devices, images per device), the leading axes.
         side: height and width of the padded images in pixels.
         stride: distance between neighbouring logits, in pixels.
     """
@@ -232,7 +237,7 @@ def _batch(leading: tuple[int, ...], side: int, task: str) -> dict:
     """Returns shapes and dtypes of a batch of square images and their labels.
 
     Args:
-        leading: lengths of the leading axes (devices, images).
+        leading: (number of devices, images per device), the leading axes.
         side: height and width of the images in pixels.
         task: 'segmentation' or 'classification'.
     """
@@ -251,9 +256,9 @@ def _loss_block_cost(
 ) -> Cost:
     """Returns the cost of one row block of the loss.
 
-    The loss is compiled with `blocks` and with 2 * `blocks` row blocks. The compiler
-    counts one block of each program. Blocks of the second program are half as large, so
-    the difference of the counts is half of the cost of a block of the first program.
+    The loss is compiled twice, with `blocks` and with 2 * `blocks` row blocks. The
+    compiler counts only one block of each program. Blocks of the second program have
+    half as many rows, so the difference of the counts is half of the returned cost.
 
     Args:
         model, size: see _with_pairs.

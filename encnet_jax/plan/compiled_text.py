@@ -1,4 +1,4 @@
-"""Reads sizes and cycles from the text of an optimised HLO program."""
+"""Reads array sizes and estimated clock cycles from the text of an HLO program."""
 
 import math
 import re
@@ -8,7 +8,7 @@ _SHAPE = re.compile(r"([a-z]+[0-9]*)\[([0-9,]*)\]")
 
 
 def num_bytes(shapes: str) -> int:
-    """Returns the total size in bytes of the arrays in a text.
+    """Returns the total size in bytes of the arrays whose shapes a text lists.
 
     Args:
         shapes: text with HLO shapes, such as '(f32[2,64]{1,0}, u8[3])'.
@@ -31,10 +31,12 @@ def all_reduce_sizes(text: str) -> list[int]:
 def estimated_cycles(text: str, loop_trips: int) -> int:
     """Returns the compiler's estimate of the clock cycles of a program.
 
+    The compiler estimates a single iteration of each loop, whose cycles this function
+    multiplies by `loop_trips`.
+
     Args:
         text: text of the optimised HLO program.
-        loop_trips: number of iterations of every loop. The compiler estimates a single
-            iteration, whose cycles are multiplied by loop_trips.
+        loop_trips: number of iterations of every loop.
     """
     bodies = set(re.findall(r"body=(%[^,\s]+)", text))
     total, trips = 0, 1

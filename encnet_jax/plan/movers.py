@@ -44,12 +44,12 @@ class Instruction(NamedTuple):
     """One instruction of a program; a fusion counts as one instruction.
 
     Attributes:
-        layer: name of the layer, for example 'backbone/stage4_block01/conv2'; 'loss';
-            'update' for instructions outside the network and the loss; or 'compiler'
-            for copies that the compiler added.
+        layer: name of the layer, such as 'backbone/stage4_block01/conv2'; or 'loss';
+            or 'compiler' for copies that the compiler added; or 'update' for all other
+            instructions.
         direction: 'forward' or 'backward' in the network and the loss, otherwise ''.
         num_bytes: bytes that the instruction reads from and writes to HBM in one run of
-            the program, over all iterations of a loop.
+            the program, including all iterations of loops.
     """
 
     layer: str
@@ -58,7 +58,7 @@ class Instruction(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, compiles the step, and prints the layers with their traffic."""
+    """Parses the flags, compiles the step, and prints the memory traffic of layers."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -85,8 +85,8 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
     Args:
         text: text of the program, one instruction per line.
-        loop_trips: number of iterations of every loop, by which the bytes of loop
-            bodies are multiplied.
+        loop_trips: number of iterations of every loop. The bytes of instructions inside
+            loops are multiplied by this number.
     """
     bodies = set(re.findall(r"body=(%[\w.-]+)", text))
     inside = set(re.findall(r"(?:calls|to_apply)=(%[\w.-]+)", text))
@@ -111,7 +111,7 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
 
 def _inside_brackets(text: str) -> str:
-    """Returns the text before the ')' whose '(' is before the start of the text."""
+    """Returns the text up to the ')' that matches a '(' before the text."""
     depth = 1
     for i, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)
@@ -121,7 +121,7 @@ def _inside_brackets(text: str) -> str:
 
 
 def layer_of(op_name: str) -> tuple[str, str]:
-    """Returns the layer and the direction of an operation, as in Instruction.
+    """Returns the tuple (layer, direction) of an operation; see Instruction.
 
     Args:
         op_name: JAX's name of the operation, such as
@@ -143,10 +143,10 @@ def layer_of(op_name: str) -> tuple[str, str]:
 
 
 def format_movers(found: list[Instruction], images: int) -> str:
-    """Formats the layers that read and write the most bytes, as lines of text.
+    """Formats a list of the layers with the most memory traffic, as lines of text.
 
     Args:
-        found: all results of `instructions`.
+        found: all instructions of a program that access memory.
         images: number of images per chip and step.
     """
     totals: Counter[tuple[str, str]] = Counter()

@@ -18,8 +18,8 @@ class Network(NamedTuple):
         axes: number of axes of the torus in which chips are connected.
         link_bytes_per_s: speed of one link in one direction; a chip has two links per
             axis.
-        wraps_at: smallest number of chips along an axis with which the first and last
-            chip of the axis are connected.
+        wraps_at: number of chips along an axis from which the first and the last chip
+            of the axis are also connected, so that the axis is a ring.
         largest_slice: largest number of chips connected by links.
         between_bytes_per_s: network speed between slices, per chip.
         chips_per_host: number of chips of a host machine.
@@ -67,13 +67,13 @@ def all_reduce_seconds(num_bytes: float, chips: int, network: Network) -> float:
     """Returns a lower bound on the time of an all-reduce, in seconds.
 
     The all-reduce is modelled as a reduce-scatter and an all-gather along all axes at
-    once. An axis with connected ends transfers data in both directions; an axis with
-    open ends is half as fast.
+    once. An axis whose first and last chip are connected is a ring and transfers data
+    in both directions; any other axis is half as fast.
 
     Args:
-        num_bytes: size of the array on each chip.
-        chips: number of neighbouring chips, a power of two; more than
-            network.largest_slice chips form several slices.
+        num_bytes: size of the array on each chip, in bytes.
+        chips: number of neighbouring chips, a power of two. More chips than
+            network.largest_slice form several slices.
         network: the network of the chips.
     """
     within = min(chips, network.largest_slice)

@@ -41,8 +41,9 @@ class Row(NamedTuple):
     Attributes:
         chips: number of chips of the slice.
         images: number of images per chip and step.
-        chip_s, norm_s, gradient_s: seconds per step for the computation on a chip, the
-            all-reduces of batch norms, and all other all-reduces.
+        chip_s: seconds per step for the computation on a chip.
+        norm_s: seconds per step for the all-reduces of batch norms.
+        gradient_s: seconds per step for all other all-reduces.
         images_per_s: speed of the whole slice.
         efficiency: chip_s divided by the duration of a step, in (0, 1].
         cores: number of CPU cores that each host needs to prepare the images.
@@ -59,7 +60,7 @@ class Row(NamedTuple):
 
 
 def main(argv):
-    """Parses the flags, lowers the step, prints the estimates as tables and as JSON."""
+    """Parses the flags, lowers the step, and prints the estimates as text and JSON."""
 
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
@@ -113,10 +114,10 @@ _PLAN = {
 
 
 def read_plans(path: str) -> dict[str, dict[int, dict]]:
-    """Reads a file of plans, the output of python -m encnet_jax.plan.
+    """Reads plans, the JSON dicts that python -m encnet_jax.plan has printed to a file.
 
     Returns:
-        {chip generation: {images per chip: plan}}; plans whose training step does not
+        {chip generation: {images per chip: plan}}. Plans whose training step does not
         fit in memory are left out.
 
     Raises:
@@ -153,7 +154,7 @@ def checkpoint_bytes(params, averaged: bool) -> int:
 
     Args:
         params: arrays or shapes of the parameters.
-        averaged: whether the state has a moving average of the weights.
+        averaged: whether the checkpoint contains a moving average of the weights.
     """
     arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(params))
     return (2 + averaged) * arrays  # Weights, momentum, average.
@@ -162,7 +163,8 @@ def checkpoint_bytes(params, averaged: bool) -> int:
 def state_arrays(params, averaged: bool) -> int:
     """Returns the number of arrays in a training state.
 
-    Args: see checkpoint_bytes.
+    Args:
+        params, averaged: see checkpoint_bytes.
     """
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     norms = sum(getattr(path[-1], "key", None) == "scale" for path in paths)
@@ -172,8 +174,8 @@ def state_arrays(params, averaged: bool) -> int:
 def step_seconds(plans: dict[int, dict], chip: Chip) -> dict[int, float]:
     """Returns {images per chip: seconds of a step} for a single chip.
 
-    The times are lower bounds of the roofline model: the arithmetic or the memory
-    traffic, whichever takes longer.
+    The times are lower bounds: the time of the arithmetic or of the memory traffic,
+    whichever is longer (the roofline model).
 
     Args:
         plans: {images per chip: plan}, see read_plans.
@@ -202,7 +204,8 @@ def weak_scaling(
             used.
         reduces: the all-reduces of the step.
         network: the network between the chips.
-        arrays: number of arrays in the training state, for the time of the host.
+        arrays: number of arrays in the training state. The time that the host needs to
+            start a step is proportional to this number.
     """
     images, seconds = max(steps.items())
     return [_row(n, images, seconds, reduces, network, arrays) for n in CHIP_COUNTS]
@@ -217,12 +220,13 @@ def fixed_batch(
 ) -> list[Row]:
     """Returns estimates for slices of 1 to 1024 chips with the same total batch size.
 
-    Slices whose number of chips does not divide the batch size are left out, and also
-    those whose number of images per chip is not in `steps`.
+    Slices whose number of chips does not divide the batch size are left out. Slices
+    whose number of images per chip is not in `steps` are also left out.
 
     Args:
         batch_size: number of images per step, over all chips.
-        steps, reduces, network, arrays: see weak_scaling.
+        steps: {images per chip: seconds of a step}.
+        reduces, network, arrays: see weak_scaling.
     """
     shares = {n: batch_size // n for n in CHIP_COUNTS if batch_size % n == 0}
     return [
@@ -268,8 +272,9 @@ def format_tables(tables: dict, reduces: list[AllReduce], state_bytes: int) -> s
     """Formats the tables, and the sizes of all-reduces and checkpoints, as text.
 
     Args:
-        tables: {chip generation: {'program': chip generation of the plans, 'weak' and
-            'batch16': results of weak_scaling and fixed_batch}}.
+        tables: {chip generation: table}. A table is a dict: 'program' is the chip
+            generation for which the step was compiled; 'weak' and 'batch16' are the
+            results of weak_scaling and fixed_batch.
         reduces: the all-reduces of a step.
         state_bytes: size of a checkpoint in bytes.
     """

@@ -24,9 +24,9 @@ def check(facts: dict[str, object]) -> None:
             images. Paths of data and of initial weights are not compared.
 
     Raises:
-        UserError: a process has other values than process 0. All processes raise an
-            error; in a process with other values, the message states the first such
-            value.
+        UserError: the values of a process differ from those of process 0. All processes
+            raise an error; in a process with different values, the message states the
+            first difference.
     """
     if jax.process_count() == 1:
         return
@@ -46,7 +46,7 @@ def _compare(mine: dict, expected: dict) -> None:
 
 
 def _of_process_0(text: str) -> str:
-    """Sends the text of process 0 to all processes and returns it in each of them."""
+    """Returns the `text` of process 0 in every process."""
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.array(len(data))))
     padded = np.zeros(size, np.uint8)

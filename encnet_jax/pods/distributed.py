@@ -33,11 +33,9 @@ def join(
     """Connects this process to the other processes of its run, if there are any.
 
     Must be called before other JAX functions. Pass the first three arguments or none of
-    them: without arguments, JAX detects the processes on Cloud TPU, SLURM and Open MPI.
-
-    If other processes have not joined after timeout_s, this function prints one line
-    and ends this process with exit status 4. JAX's own timeout, which would abort the
-    process, is longer.
+    them: without these arguments, JAX detects the processes on Cloud TPU, SLURM and
+    Open MPI. If other processes have not joined after `timeout_s`, this function prints
+    one line and ends this process with exit status 4.
 
     Args:
         coordinator_address: host:port at which process 0 listens.
@@ -120,7 +118,7 @@ def _leave(timeout_s: float, coordinator: str) -> None:
 
 
 def together(action: Callable[[], Result]) -> Result:
-    """Runs an action in every process; if one process fails, all raise an error.
+    """Runs an action in every process; if the action fails in one, all raise an error.
 
     Without this function, the other processes would wait until the heartbeat of the
     failed process times out.
@@ -171,12 +169,12 @@ def shared_number() -> int:
 
 
 def check_shared(folder: str) -> None:
-    """Checks that a path is the same shared folder in all processes.
+    """Checks that a folder is shared by all processes, i.e. is not local to one host.
 
     Process 0 creates a file in the folder, and all processes look for this file.
 
     Raises:
-        UserError: a process does not find the file, so the folder is local to a host.
+        UserError: a process does not find the file.
     """
     if jax.process_count() == 1:
         return
@@ -208,7 +206,7 @@ def _await(path: epath.Path, folder: str) -> None:
 
 
 def sum_over_processes(counts: np.ndarray) -> np.ndarray:
-    """Returns the elementwise sum over all processes of counts, int64[...]."""
+    """Returns the elementwise sum of `counts`, int64[...], over all processes."""
     if jax.process_count() == 1:
         return counts
     # JAX exchanges 32-bit integers, so both halves of the counts are sent.

@@ -37,9 +37,9 @@ def form_of_step() -> str:
     """Returns which JAX function maps a step over devices: 'pmap' or 'shard_map'.
 
     The environment variable ENCNET_STEP selects the function; results are bitwise equal
-    with both functions. By default, a run of one process uses 'pmap'. A run of several
-    processes uses 'shard_map', because starting a step with `jax.pmap` would then take
-    up to nine times as long; see docs/performance.md.
+    with either function. By default, a run of one process uses 'pmap', and a run of
+    several processes uses 'shard_map'. With several processes, `jax.pmap` takes up to
+    nine times as long to start a step; see docs/performance.md.
 
     Raises:
         UserError: ENCNET_STEP is neither 'pmap' nor 'shard_map'.
@@ -67,8 +67,8 @@ def replicated(devices: list | None = None) -> NamedSharding:
 def replicate(tree, devices: list | None = None):
     """Copies a tree of arrays to every local device.
 
-    The copies have the same sharding as the outputs of a training step, so that a step
-    can reuse the memory of its arguments (donation), also with several processes.
+    The copies have the same sharding as the outputs of a training step. The step can
+    therefore reuse the memory of the copies (donation).
     """
     return jax.device_put(tree, replicated(devices))
 
@@ -76,8 +76,8 @@ def replicate(tree, devices: list | None = None):
 def replaced(tree, sharding: NamedSharding):
     """Changes the sharding of replicated arrays, without copying their memory.
 
-    Arrays that span the devices of this process can be converted to arrays that span
-    the devices of all processes, and back.
+    Arrays on the devices of this process can become arrays on the devices of all
+    processes, and vice versa.
 
     Args:
         tree: tree of arrays that are equal on all devices, such as results of `mapped`.
@@ -99,7 +99,7 @@ def shard(batch, devices: list | None = None):
         devices: devices to use; None for all local devices.
 
     Returns:
-        Tree of arrays [devices, b / devices, ...], with row i on device i.
+        Tree of arrays [devices, b / devices, ...]; row i of each array is on device i.
     """
     count = jax.local_device_count() if devices is None else len(devices)
     stacked = jax.tree.map(lambda x: x.reshape(count, -1, *x.shape[1:]), batch)
@@ -135,7 +135,8 @@ def mapped(
 
     Args:
         fn: function of arrays or trees of arrays.
-        layout: ROWS or SHARED for all arguments, or a tuple with one for each argument.
+        layout: ROWS or SHARED for all arguments; or a tuple of ROWS and SHARED, with
+            one element for each argument.
             A ROWS argument has arrays [devices, ...], and `fn` receives row i on device
             i; see `spread`. A SHARED argument is the same on all devices; see
             `replicate`.
@@ -157,7 +158,7 @@ def mapped(
 
 
 class _ShardMapped:
-    """The function that `mapped` returns in runs that use `jax.shard_map`."""
+    """The result of `mapped` if `form_of_step` returns 'shard_map'."""
 
     def __init__(
         self,
@@ -230,7 +231,7 @@ class _ShardMapped:
 
 
 def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
-    """Yields batches on the devices, and transfers later batches in the background.
+    """Transfers batches to the devices before they are needed, and yields them.
 
     Args:
         batches: batches of this process, see `shard`. A batch of arrays [devices, ...]
@@ -249,14 +250,14 @@ def feed(batches: Iterable[dict], ahead: int = 2) -> Iterator[dict]:
 def sum_in_buckets(tree, axis_name: str, bucket_bytes: int = BUCKET_BYTES):
     """Sums a tree of arrays over a mapped axis with few collectives.
 
-    One collective per array would wait for the network hundreds of times per step, so
-    consecutive arrays of the tree are concatenated into flat arrays (buckets).
+    Consecutive arrays of the tree are concatenated to flat arrays (buckets). With one
+    collective per array, a step would wait for the network hundreds of times.
 
     Args:
         tree: tree of float32 arrays.
         axis_name: the mapped axis.
-        bucket_bytes: largest number of bytes per collective; a larger array is summed
-            by a separate collective.
+        bucket_bytes: largest number of bytes per collective; an array with more bytes
+            is summed by a separate collective.
 
     Returns:
         Tree of the summed arrays, which are equal on all devices.
@@ -278,7 +279,7 @@ def _flat_sum(bucket: list, axis_name: str) -> list:
 def _buckets(leaves: list, bucket_bytes: int) -> Iterator[list]:
     """Yields lists of consecutive arrays, with at most bucket_bytes in each list.
 
-    A larger array is yielded as a list of one array.
+    An array with more than bucket_bytes is yielded as a list of one array.
     """
     bucket: list = []
     size = 0
@@ -302,7 +303,7 @@ def check_batch_size(
         batch_size: number of images in a batch, on all devices together.
         accumulate: field `train.accumulate`, the number of micro-batches into which
             each device splits a batch.
-        name: name of batch_size in the message.
+        name: name of the field with the batch size, for the message.
     """
     multiple = jax.device_count() * accumulate
     if batch_size % multiple:

@@ -24,11 +24,13 @@ def _hangs_up() -> bool:
 
 
 def exit_status(reason: str | None) -> int:
-    """Returns the exit status of a stopped command: 128 + the number of the signal.
+    """Returns the exit status of a stopped command.
+
+    The status is 128 + the number of the signal that stopped the command, or 0 if the
+    command was not stopped by a signal.
 
     Args:
-        reason: StopRequest.reason; the status is 0 unless the reason is the name of a
-            signal.
+        reason: attribute `reason` of a StopRequest.
     """
     number = getattr(signal.Signals, reason or "", None)
     return 0 if number is None else 128 + number
@@ -52,7 +54,7 @@ class _Answer:
         self._before = -1
 
     def start(self) -> None:
-        """Starts the separate thread; does nothing outside the main thread."""
+        """Starts the separate thread, if called in the main thread."""
         if threading.current_thread() is not threading.main_thread():
             return
         self._pipe = os.pipe()
@@ -86,9 +88,9 @@ class _Answer:
 class StopRequest:
     """A context manager that turns signals into a request to stop the run.
 
-    The signals are SIGTERM, SIGINT and, in a terminal, SIGHUP (the connection was
-    lost). A run that was started with nohup ignores SIGHUP. A second SIGINT raises
-    KeyboardInterrupt.
+    The signals are SIGTERM, SIGINT and, in a terminal, SIGHUP, which is sent when the
+    connection is lost. A run that was started with nohup ignores SIGHUP. A second
+    SIGINT raises KeyboardInterrupt.
 
     All processes must stop after the same step, but a signal may reach only one
     process. In runs of several processes, JAX's preemption service therefore handles
@@ -139,7 +141,7 @@ class StopRequest:
             signal.raise_signal(signal.SIGTERM)
 
     def agreed(self) -> bool:
-        """Returns whether to stop now; the answer is the same in every process.
+        """Returns whether the run must stop now; the result is equal in all processes.
 
         All processes must call this method at the same points of the run.
         """
@@ -159,7 +161,7 @@ class StopRequest:
 
         Args:
             items: at most `times` items; their number may differ between processes.
-            times: number of times to call `agreed`; equal in all processes.
+            times: number of calls of `agreed` without a stop; equal in all processes.
 
         Raises:
             Stopped: the processes agreed to stop; each process raises this error after

@@ -31,9 +31,8 @@ def locked(workdir: str) -> Iterator[Callable[[], bool]]:
     training starts, the folder is removed.
 
     Yields:
-        A function that returns whether the folder or the lock file in it has been
-        deleted. In processes other than 0 and for object stores, the function always
-        returns False.
+        A function that returns whether the folder or its lock file has been deleted. In
+        processes other than 0 and for object stores, the function always returns False.
 
     Raises:
         UserError: the folder cannot be created, is locked by another run, or is not
@@ -84,9 +83,8 @@ def _remove(path: pathlib.Path, made: list[pathlib.Path]) -> None:
     """Removes the folder of a run that failed before training started.
 
     Args:
-        path: the folder; kept if it contains files that training has written.
-        made: folders that were created for the run, innermost first; empty folders
-            among them are removed.
+        path: the folder; not removed if it contains files that training has written.
+        made: folders that were created for the run, innermost first; removed if empty.
     """
     known = {".lock", "config.json", FOLDER}
     with contextlib.suppress(OSError):  # Ignores missing and non-empty folders.
@@ -114,7 +112,7 @@ def _lock(path: pathlib.Path) -> Iterator[Callable[[], bool]]:
 
 
 def check_ours(workdir: str) -> None:
-    """Raises UserError if a run would overwrite a file that is not from a run."""
+    """Raises UserError if a run would overwrite a file that no run has written."""
     folder = epath.Path(workdir)
     for name, kind in (
         ("config.json", "configuration of a run"),
@@ -146,7 +144,7 @@ def _opened_lock(path: pathlib.Path) -> BinaryIO:
 
 
 def _is_at(number: int, path: pathlib.Path) -> bool:
-    """Returns whether an open file, given by its descriptor, is still at a path."""
+    """Returns whether a path still leads to the open file with descriptor `number`."""
     try:
         return os.path.samestat(os.fstat(number), os.stat(path))
     except OSError as error:  # After a network failure, the file may still exist.
@@ -163,7 +161,7 @@ def claim(
     """Checks that a run may use a locked folder, and saves its configuration there.
 
     The configuration must be the same in all processes and in the newest checkpoint of
-    the folder. Batches must divide evenly over the devices.
+    the folder. The batch size must be a multiple of the number of devices.
 
     Args:
         workdir: a folder that was locked by `locked`.

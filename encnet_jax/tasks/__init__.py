@@ -1,4 +1,4 @@
-"""The tasks, segmentation and classification; both use the same training loop."""
+"""The two tasks, segmentation and classification, which share one training loop."""
 
 from ml_collections import ConfigDict
 
@@ -38,8 +38,9 @@ def of(config: Config) -> Task:
 def _normaliser(task: str, model: ModelConfig, data: DataConfig) -> Normaliser:
     """Returns the function that normalises the input images of the network.
 
-    A classifier with a backbone uses the normalisation of segmentation networks, which
-    may reuse the backbone. Networks for 32x32 images use the mean of CIFAR-10.
+    A classifier with a backbone has the same normalisation as a segmentation network,
+    because its backbone can be used in a segmentation network. Networks for 32x32
+    images subtract the mean of CIFAR-10.
     """
     if task == "classification" and model.name != "backbone":
         return Normaliser(CIFAR_MEAN, data.channel_std)
@@ -50,7 +51,7 @@ def open_dataset(config: Config | ConfigDict) -> data.Dataset:
     """Opens the data set of a configuration.
 
     Raises:
-        UserError: the data set is unknown, missing, or intended for another task.
+        UserError: the data set is unknown, is missing, or is for the other task.
     """
     info = data.dataset_info(config.data)
     if info.task != config.task:

@@ -28,8 +28,9 @@ def task(
 
     Args:
         model, loss, eval_config: sections of the configuration.
-        normalise: maps images, uint8[..., 3], to the network's input, f32[..., 3].
-        freeze_backbone: whether to keep the backbone's running statistics unchanged.
+        normalise: function from images, uint8[..., 3], to network input, f32[..., 3].
+        freeze_backbone: whether the running statistics of the backbone's batch norms
+            stay unchanged.
     """
     if model.name == "backbone":
         build = partial(_build_backbone, freeze_backbone=freeze_backbone)

@@ -27,13 +27,13 @@ _KIND = "encnet_jax"
 
 
 def local(source: str | os.PathLike) -> str:
-    """Downloads the exported network `hf:owner/name`, and returns the local folder.
+    """Returns the folder of an exported network, which is downloaded if necessary.
 
     Only configuration and weights are downloaded, to the cache of huggingface_hub.
 
     Args:
-        source: `hf:owner/name` or `hf:owner/name@revision`. Any other value is a local
-            path and is returned unchanged.
+        source: `hf:owner/name` or `hf:owner/name@revision` for a network on the Hugging
+            Face Hub. Any other value is a local path and is returned unchanged.
 
     Raises:
         UserError: huggingface_hub is not installed, or the model cannot be downloaded.
@@ -75,12 +75,12 @@ def import_hub(why: str):
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Returns whether a folder is an exported network, i.e. has model.safetensors."""
+    """Returns whether a folder is an exported network: contains model.safetensors."""
     return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 
 def write(folder: epath.Path, variables: dict, config, step: int) -> None:
-    """Writes an exported network: weights and configuration.
+    """Writes the weights and the configuration of a network to a folder.
 
     Args:
         folder: an existing folder.
@@ -109,10 +109,10 @@ def read(
 
     Args:
         source: the folder.
-        change: function that may change the saved configuration before it is resolved.
+        change: function that modifies the saved configuration before it is resolved.
 
     Returns:
-        The network; its variables are NumPy arrays, from which training can start.
+        The network, with variables that are NumPy arrays.
 
     Raises:
         UserError: a file is missing, is damaged, or was not written by this package.
@@ -160,7 +160,7 @@ def _read_weights(path: epath.Path, sha256: str) -> dict[str, np.ndarray]:
     """Returns {name: array} of a .safetensors file.
 
     Raises:
-        UserError: the SHA-256 of the file differs, or the file has another format.
+        UserError: the file does not have the given SHA-256, or has another format.
     """
     data = storage.read_bytes(path)
     if hashlib.sha256(data).hexdigest() != sha256:

@@ -40,15 +40,16 @@ class Network(NamedTuple):
         return transform_kernels(self.model, self.variables)
 
     def evaluator(self, **options):
-        """Returns an evaluator for protocol eval.protocol; see scoring.evaluator.
+        """Returns an evaluator for this network; see scoring.evaluator.
 
         Args:
-            options: keyword arguments of task.make_evaluator, such as with_calibration.
+            options: keyword arguments of task.make_evaluator, such as with_calibration. The
+                default protocol is that in field eval.protocol.
         """
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
     def forward(self) -> Forward:
-        """Returns the forward pass; the network must be a segmentation network."""
+        """Returns the forward pass of this network, a segmentation network."""
         return Forward.of(
             self.model,
             self.info.num_classes,

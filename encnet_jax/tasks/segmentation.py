@@ -32,9 +32,9 @@ def task(
 
     Args:
         model, loss, data, eval_config: sections of the configuration.
-        normalise: maps images, uint8[..., 3], to the network's input, f32[..., 3].
-        freeze: field `train.freeze`: part of the network whose running statistics stay
-            unchanged; '' if all are updated.
+        normalise: function from images, uint8[..., 3], to network input, f32[..., 3].
+        freeze: field `train.freeze`, the part of the network whose batch norms keep
+            their running statistics in training; '': no part.
         architecture: name of the architecture, for the description.
     """
     return Task(

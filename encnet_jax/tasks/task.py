@@ -12,10 +12,11 @@ class Measures(NamedTuple):
     """The scores that are computed from a confusion matrix.
 
     Attributes:
-        scores: scores in [0, 1] by name.
+        scores: {name: score in [0, 1]}.
         best: the score by which checkpoints are compared, in [0, 1]; larger is better.
-        class_score: name of the score that class_scores contains, such as 'iou'.
-        class_scores: f64[C] in [0, 1], one per class; NaN for classes that never occur.
+        class_score: name of the score that is computed for each class, such as 'iou'.
+        class_scores: f64[C] in [0, 1], this score for each class; NaN for classes that
+            never occur.
         rule: text that states how the scores are computed.
         counted: {'pixels': number of labelled pixels} for segmentation; otherwise {}.
     """
@@ -35,14 +36,15 @@ class Task(NamedTuple):
         build_model: function (num_classes, pmap axis of the batch norms or None) ->
             Flax module.
         description: short description of the model, for reports.
-        normalise: maps images, uint8[..., 3], to the module's input, f32[..., 3].
+        normalise: function from images, uint8[..., 3], to module input, f32[..., 3].
         loss_fn: function (outputs, batch, axis_name) -> (loss, {name: loss term}) of
             this device; the sums over all devices are the loss and the terms.
         make_evaluator: function (module, num_classes, protocol=None, refine=None,
-            sizes=...) -> evaluator, see scoring.evaluator. For a protocol or refine of
-            None, the evaluator uses the value in section `eval` of the configuration.
+            sizes=...) -> evaluator, see scoring.evaluator. If `protocol` or `refine` is
+            None, the value in section `eval` of the configuration is used.
         measure: function that maps a confusion matrix to Measures.
-        protocol_fields: {name of a protocol: configuration fields that reports state}.
+        protocol_fields: {name of a protocol: names of the configuration fields that
+            reports list}.
         labels_pixels: whether the task predicts a label for every pixel.
     """
 
