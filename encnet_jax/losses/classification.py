@@ -16,8 +16,8 @@ def classification_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns this device's contributions to the cross-entropy and to the error rate.
 
-    Each value is a mean over the images of all devices. The contributions of all
-    devices add up to the value.
+    The cross-entropy and the error rate are means over the images of all devices; each
+    mean is the sum of the contributions of all devices.
 
     Args:
         outputs: {'logits': f32[B, C]}.
@@ -27,7 +27,7 @@ def classification_loss(
             spread evenly over all classes.
 
     Returns:
-        Tuple (cross-entropy, {'error': error rate}); each value is f32[].
+        Tuple (cross-entropy, {'error': error rate}) of contributions, f32[] each.
     """
     logits, labels = outputs["logits"], labels.astype(jnp.int32)
     num_images = len(labels)

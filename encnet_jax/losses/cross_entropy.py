@@ -153,7 +153,7 @@ def _plain(x, bound, labels):
 
 
 def _shaped(x, bound, labels, form):
-    """Sums the weighted, focal or smoothed cross-entropy; used like _plain."""
+    """Sums the weighted, focal or smoothed cross-entropy; used as `pixel_fn`."""
     log_z, nats, is_label, valid = pixel_nats(x, bound, labels)
     # `pull` is the derivative of `value` with respect to `nats`.
     value, pull = nats, jnp.ones_like(nats)

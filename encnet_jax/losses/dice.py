@@ -97,7 +97,7 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 
     Returns:
         contribution: f32[].
-        derivatives: (f32[C], f32[C]), with respect to a pixel's probability of each
+        derivatives: (f32[C], f32[C]), of the loss by a pixel's probability of each
             class. The first array is for pixels that are labelled with the class, the
             second array for other pixels.
     """
@@ -139,7 +139,7 @@ def _overlaps(x, bound, labels):
 
 
 def _gradient(x, bound, labels, slopes):
-    """Computes the gradient with respect to x; used as `pixel_fn` of over_pixels.
+    """Computes the gradient of the loss with respect to logits x; used as `pixel_fn`.
 
     `slopes` are the derivatives that _share_and_slopes returns.
     """

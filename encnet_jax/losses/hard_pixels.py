@@ -28,10 +28,10 @@ def hard_labels(
     """Replaces the labels of easy pixels by IGNORE_LABEL.
 
     A pixel is easy if the predicted probability of its label is at least `threshold`.
-    However, the N pixels with the lowest probabilities always keep their labels, and
-    so do pixels with the same probability as the N-th pixel. N is `min_kept` times the
-    number of images; images and pixels of all devices are counted. The probabilities
-    cost one additional pass over the upsampled logits.
+    However, the N pixels whose labels have the lowest probabilities always keep their
+    labels, and so do pixels that tie with the N-th pixel. N is `min_kept` times the
+    number of images; images and pixels of all devices are counted. Computing the
+    probabilities costs one more pass over the upsampled logits.
 
     Args:
         logits: f32[B, h, w, C].
@@ -67,7 +67,7 @@ def hard_labels(
 
 
 def _label_nats(x, bound, labels):
-    """Returns -log p of each pixel's label; used as `pixel_fn` of over_pixels."""
+    """Returns the cross-entropy of each pixel; used as `pixel_fn` of over_pixels."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
     return (), None, nats[..., 0]
 

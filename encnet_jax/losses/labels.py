@@ -16,7 +16,7 @@ def thinned_labels(
     """Subsamples labels to the resolution of the logits.
 
     Each position of the logits covers a square of ceil(H / h) x ceil(H / h) pixels. The
-    position receives the label of the top left pixel in the square, not the majority.
+    position receives the label of the top left pixel of the square.
 
     Args:
         labels: uint8[B, H, W].

@@ -117,8 +117,8 @@ def pairwise_loss(
 
     A pair of nodes has K x K scores, one for each pair of classes. The loss is the mean
     cross-entropy of the pairs of labelled nodes, with a softmax over the K x K scores.
-    To save memory, the scores are computed for one step of `pairs.plan` at a time, also
-    when a gradient is computed.
+    To save memory, the scores are computed for a few rows of nodes at a time, also when
+    a gradient is computed.
 
     Args:
         pairs: the pairs of a relation.

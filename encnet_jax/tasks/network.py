@@ -43,8 +43,8 @@ class Network(NamedTuple):
         """Returns an evaluator for this network; see scoring.evaluator.
 
         Args:
-            options: keyword arguments of task.make_evaluator, such as with_calibration. The
-                default protocol is that in field eval.protocol.
+            options: keyword arguments of task.make_evaluator, such as with_calibration.
+                The default protocol is that in field eval.protocol.
         """
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
