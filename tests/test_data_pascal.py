@@ -62,7 +62,9 @@ def test_pascal_voc_without_sbd_lacks_the_unions(root, tmp_path):
     assert counts == {"train": 2, "val": 2, "test": 2}
     dataset = open_dataset(configure("pascal_voc", tmp_path))
     assert dataset.num_examples("trainval") == 4
-    with pytest.raises(UserError, match="no split 'train_aug'.*prepare a source that"):
+    with pytest.raises(
+        UserError, match="no split 'train_aug'.*from a source with 'train_aug'"
+    ):
         dataset.num_examples("train_aug")
     lines = describe_counts(dataset.info, counts)
     assert lines[0] == (
