@@ -49,8 +49,8 @@ def run(
         config: result of `config.load`, with overrides applied.
         field: dotted name of the field that differs between the runs.
         values: values of the field.
-        workdir: folder of the sweep, for the folders of the runs, the table (sweep.json
-            and sweep.md) and the plot (sweep.png).
+        workdir: folder of the sweep, which will contain a folder per run, the table
+            (sweep.json and sweep.md) and the plot (sweep.png).
         protocol: evaluation protocol; None for eval.protocol.
         seeds: seeds with which each value is trained; if empty, only config.seed.
 

@@ -1,4 +1,4 @@
-"""Runs a command: prints errors of users on one line, and sets the exit status."""
+"""Runs a command: prints user errors as one line, and sets the exit status."""
 
 import contextlib
 import errno
@@ -203,8 +203,8 @@ def _unexpected(error: Exception) -> int:
 def _of_the_machine(error: Exception) -> str | None:
     """Returns a one-line message if the machine, not the code, caused the error.
 
-    These are errors of disks, permissions, object stores, memory and devices. For all
-    other errors, the result is None.
+    Errors of the machine are those of disks, permissions, object stores, memory and
+    devices. For all other errors, the result is None.
     """
     text = " ".join(str(error).split())
     if _is_of_jax_import(error):

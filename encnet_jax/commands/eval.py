@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
         "images", "Folder of images to score instead of a split; requires --masks."
     )
     line.string(
-        "masks", "Folder of the masks for --images, which contain the run's class ids."
+        "masks", "Folder of masks for --images; mask values are the run's class ids."
     )
     line.string(
         "protocol",

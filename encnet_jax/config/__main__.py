@@ -1,4 +1,4 @@
-"""Prints all fields of a configuration, explains a field, or copies a file.
+"""Prints a configuration's fields, explains a field, or copies a configuration file.
 
     python -m encnet_jax.config configs/pascal_voc.py:release,resnet101
     python -m encnet_jax.config --explain optim.base_lr

@@ -21,8 +21,8 @@ def follow(config: ml_collections.ConfigDict) -> None:
     """Sets the fields that the weights named by `init_from` require.
 
     The value 'imagenet' is replaced by the name of the preferred ImageNet weights that
-    match the backbone fields already set. If `init_from` is the folder of a run, the
-    other backbone fields are copied from the run's configuration. Nothing is
+    match the backbone fields already set. If `init_from` is the folder of a run,
+    backbone fields that are None are copied from the run's configuration. Nothing is
     downloaded.
 
     Args:
@@ -61,7 +61,7 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Copies backbone fields from the run or export in `init_from`, if they are None.
+    """Sets backbone fields that are None to those of the run or export in `init_from`.
 
     Raises:
         UserError: the folder's config.json is not a valid configuration.

@@ -10,8 +10,12 @@ COMMANDS = {
         "encnet_jax.data.prepare.__main__", "prepares a data set for training"
     ),
     "check": Command("encnet_jax.data.check.__main__", "finds mistakes in a data set"),
-    "export_images": Command("encnet_jax.data.export_images", "writes PNGs"),
-    "export_arrays": Command("encnet_jax.data.export_arrays", "writes .npz files"),
+    "export_images": Command(
+        "encnet_jax.data.export_images", "writes images and labels as PNGs"
+    ),
+    "export_arrays": Command(
+        "encnet_jax.data.export_arrays", "writes a data set as .npz files"
+    ),
 }
 
 
