@@ -18,7 +18,7 @@ _compiled_for = jax.make_user_context(None)
 def enabled() -> bool:
     """Returns whether platform-specific implementations are used.
 
-    The environment variable ENCNET_PLATFORM_FORMS=0 disables them.
+    Setting the environment variable ENCNET_PLATFORM_FORMS to 0 disables them.
 
     Raises:
         UserError: the environment variable ENCNET_PLATFORM_FORMS is neither 0 nor 1.
@@ -45,7 +45,7 @@ def compiled_for(platform: str):
 
 
 def by_platform(forms: dict[str, Callable], *arrays: jax.Array) -> jax.Array:
-    """Calls the implementation of a function that is for the target platform.
+    """Calls the implementation for the target platform.
 
     The target platform is the platform set by `compiled_for`; outside of `compiled_for`
     it is JAX's default backend.

@@ -148,8 +148,8 @@ class CifarNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use batch statistics, and smoothing factors are
-                sampled if `draw_smoothing` is set.
+            train: whether batch norms use batch statistics, and Encoding Layers with
+                `draw_smoothing` sample smoothing factors.
 
         Returns:
             {'logits': f32[B, C]}.

@@ -1,4 +1,4 @@
-"""The CIFAR-10 networks of the authors' code; the paper describes other networks.
+"""The CIFAR-10 networks of the authors' code, which differ from those in the paper.
 
 Source: experiments/recognition of PyTorch-Encoding, commit f891919 (September 2018):
 model/resnet.py, model/encnet.py and, with sampled smoothing factors,
@@ -172,8 +172,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use batch statistics, and smoothing factors are
-                sampled if `draw_smoothing` is set.
+            train: whether batch norms use batch statistics, and Encoding Layers with
+                `draw_smoothing` sample smoothing factors.
 
         Returns:
             {'logits': f32[B, C]}.

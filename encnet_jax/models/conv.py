@@ -39,7 +39,8 @@ class Conv(nn.Module):
 
     Params: kernel f32[k, k, C_in, features], initialised by `kernel_init`; with
     `use_bias`, also bias f32[features], initialised as in PyTorch.
-    `folding.transform_kernels` replaces the kernel by the parameter `winograd.POINTS`.
+    `folding.transform_kernels` can replace the kernel by a transformed kernel, whose
+    name is `winograd.POINTS`.
     """
 
     features: int

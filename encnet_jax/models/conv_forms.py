@@ -43,7 +43,7 @@ def _bands(x: jax.Array, kernel: jax.Array, taps: Taps) -> jax.Array:
 
 
 def _forms(x: jax.Array, kernel: jax.Array, taps: Taps) -> dict:
-    """Returns {platform: convolution}; 'default' is for all other platforms."""
+    """Returns a convolution function for each platform; 'default' is for all others."""
     images, size, channels = x.shape[0], kernel.shape[0], kernel.shape[2]
     # In an exported program the number of images is symbolic. Such a program uses the
     # forms that are acceptable for any number of images.

@@ -76,7 +76,7 @@ def plan_stages(
 
 
 def dilated_rates(stages: Sequence[Stage]) -> tuple[int, ...]:
-    """Returns the rate of the first 3x3 convolution of each dilated block.
+    """Returns the rate of the first 3x3 convolution of each block in dilated stages.
 
     Args:
         stages: result of plan_stages.

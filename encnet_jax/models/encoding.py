@@ -87,7 +87,7 @@ def encode(
 
 
 def _encode(features, codewords, smoothing, weights) -> tuple[jax.Array, jax.Array]:
-    """Returns the result of `encode` and the weighted assignment f32[B * N, K]."""
+    """Returns the codes (see `encode`) and the weighted assignment f32[B * N, K]."""
     if features.shape[-1] != codewords.shape[-1]:
         raise ValueError(
             f"features have {features.shape[-1]} channels, but codewords have"

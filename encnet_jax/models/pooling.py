@@ -1,4 +1,4 @@
-"""The stem's max pooling, with the fastest implementation for each platform."""
+"""Max pooling of ResNet stems, with the fastest implementation for each platform."""
 
 import flax.linen as nn
 import jax

@@ -22,7 +22,7 @@ class Conv(nn.Module):
     Attributes:
         features: channels of the output.
         size: height and width of the kernel.
-        layers: see Layers; the input is set to zero where `layers.inside` is 0.
+        layers: see Layers; the input is set to zero outside of `layers.inside`.
         stride: 1 or `size`; with `size`, kernel positions do not overlap.
         rate: dilation rate.
         depthwise: whether each channel has its own kernel. Depthwise kernels are

@@ -174,7 +174,7 @@ class ResNet(nn.Module):
         return stages
 
     def _modules(self, branch: str) -> list[list[partial]]:
-        """Returns the constructors of the modules of each stage, the stem first."""
+        """Returns the constructors of each stage's modules; the stem is in stage 1."""
         layers = self.layers.initialised_by(he_normal_fan_out)
         stem = partial(
             Stem, self.stem, self.stem_width, layers, self.padded_pool, name="stem"

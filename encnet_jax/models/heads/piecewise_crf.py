@@ -350,7 +350,7 @@ def _rescaled(images: jax.Array, scale: float) -> jax.Array:
         if m.crf.refine
         else m.output_stride / (1.2 if m.crf.features == "scales" else 1)
     ),
-    # Scales and range boxes refer to the whole canvas, so padding cannot be masked.
+    # Scales and boxes refer to the whole padded image, so padding cannot be masked.
     decides={"model.aux": "none", "model.mask_padding": False},
     loss_terms=("unary", "pairwise", "refined"),
     network="encnet_jax.models.heads.piecewise_crf:build_network",
