@@ -162,8 +162,8 @@ def newest_whole(folder: epath.Path) -> tuple[int | None, dict[int, str]]:
         folder: folder of checkpoints, with a subfolder for each step; may be missing.
 
     Returns:
-        (step, damaged). `step` is the step of the newest undamaged checkpoint; None if
-        all are damaged. `damaged` is {step: description} of all newer checkpoints.
+        (step, damaged). `step` is the step of the newest undamaged checkpoint, or None
+        without one. `damaged` is {step: description} of all newer checkpoints.
     """
     damaged: dict[int, str] = {}
     for step in reversed(steps(folder)):

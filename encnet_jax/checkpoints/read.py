@@ -84,8 +84,8 @@ def preferred(workdir: str) -> str | None:
     """Selects the checkpoint to use by default.
 
     Returns:
-        A value for `find_step`: 'best', or None (the newest checkpoint) if there are no
-        scores or the checkpoint with the best score is damaged.
+        'best' for the checkpoint with the best score. None for the newest checkpoint,
+        if there are no scores or the checkpoint with the best score is damaged.
     """
     folder = location.folder_of(workdir)
     if not lookup.exists(folder):

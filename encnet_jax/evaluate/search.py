@@ -102,7 +102,7 @@ class TrainingScores:
         ]
 
     def mean_iou(self, params: DenseParams | None) -> float:
-        """Returns the mean IoU after refinement; `params` None skips the refinement."""
+        """Returns the mean IoU after refinement, or unrefined if `params` is None."""
         matrix = ConfusionMatrix(self._num_classes)
         for members, total in self._kept:
             total = total.astype(np.float32)

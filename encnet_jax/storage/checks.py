@@ -1,4 +1,4 @@
-"""Checks the path of a folder before the work that uses it starts."""
+"""Checks the path of a folder before a command starts to use the folder."""
 
 import contextlib
 import logging

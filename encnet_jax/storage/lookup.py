@@ -32,7 +32,7 @@ def is_folder(path) -> bool:
     """Returns whether a path is an existing folder, or a symbolic link to a folder.
 
     Raises:
-        UserError: see exists.
+        UserError: the system cannot tell, for example because permission is denied.
     """
     if storage.is_remote(path):
         return epath.Path(path).is_dir()

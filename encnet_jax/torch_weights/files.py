@@ -1,4 +1,4 @@
-"""Reads .safetensors, .pth, .zip and .params files; writes the first two formats."""
+"""Reads .safetensors, .pth, .zip and .params files; writes .safetensors and .pth."""
 
 import hashlib
 import io
@@ -213,7 +213,7 @@ def _unzipped(path: epath.Path, data: bytes) -> io.BytesIO:
 
 
 def _is_weights(name: str) -> bool:
-    """Returns whether a zip's entry is a PyTorch file; ignores macOS's hidden files."""
+    """Returns whether a zip's entry is a PyTorch file, but no hidden file of macOS."""
     hidden = name.startswith("__MACOSX/") or name.rpartition("/")[2].startswith("._")
     return name.endswith(_TORCH_SUFFIXES) and not hidden
 

@@ -181,7 +181,7 @@ def table(variables: Mapping, family: Family, model_config) -> list[Entry]:
 
 
 def counters(entries: Iterable[Entry]) -> list[str]:
-    """Returns the names of the batch norms' counters num_batches_tracked in PyTorch.
+    """Returns the names of PyTorch's counters num_batches_tracked of all batch norms.
 
     PyTorch uses a counter only if the momentum of the batch norm is None.
     """

@@ -105,8 +105,8 @@ def is_torch_zip(archive: zipfile.ZipFile) -> bool:
 def load(archive: zipfile.ZipFile) -> Any:
     """Returns the object that torch.save wrote, with NumPy arrays instead of tensors.
 
-    Only arrays, numbers, strings and containers are created. No other class or function
-    to which the file refers is called.
+    Only arrays, numbers, strings and containers are created. Other classes and
+    functions to which the file refers are never called.
 
     Args:
         archive: an archive that `is_torch_zip` accepts; the caller must check the

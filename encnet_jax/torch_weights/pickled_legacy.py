@@ -59,7 +59,7 @@ def load(source: io.BytesIO) -> Any:
 
 
 def _fill(values: np.ndarray, source: io.BytesIO) -> None:
-    """Reads a storage's numbers into `values`, which all its tensors share."""
+    """Reads the numbers of a storage from the file into `values`."""
     count = int.from_bytes(source.read(8), "little")
     stored = values.dtype.newbyteorder("<")
     data = source.read(values.nbytes)

@@ -44,8 +44,8 @@ def read(source: str | os.PathLike) -> dict[str, np.ndarray]:
             averaged weights of a file that also contains other weights.
 
     Raises:
-        UserError: see `read_state_dict`, `unwrap` and `weights.cache.fetch`; the
-            message contains the file's path.
+        UserError: the download failed, or the file cannot be read or does not contain
+            the selected weights. The message contains the file's path.
     """
     path = os.fspath(source)
     averaged = path.endswith(_AVERAGED_SUFFIX)
@@ -126,7 +126,7 @@ def _has_arrays(state_dict: Mapping) -> bool:
 
 
 def _common_prefix(names: Iterable[str]) -> str | None:
-    """Returns the known prefix, such as 'module.', that all names have, or None."""
+    """Returns the first prefix in `_PREFIXES` that all names have, or None."""
     names = list(names)
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in names):

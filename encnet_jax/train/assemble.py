@@ -58,8 +58,8 @@ def assemble(
     Args:
         config: resolved configuration, in which train.total_steps is set.
         num_classes: number of classes.
-        axis_name: pmap axis over which batch norms are synchronised; None for one
-            device.
+        axis_name: pmap axis over which batch norms are synchronised; None if training
+            uses one device without pmap.
         start: function that maps the randomly initialised {'params', 'batch_stats'} to
             the variables from which training starts; None keeps the random values.
         only_shapes: whether the returned state contains jax.ShapeDtypeStruct instead of

@@ -102,8 +102,8 @@ def _combine(grads, metrics, batch_stats, axis_name, norm_group):
 def random_keys(seed: int, step: jax.Array, axis_name: str | None) -> dict:
     """Returns the random keys of a step, {'dropout': key, 'smoothing': key}.
 
-    The keys depend only on seed and step, so a resumed run gets the same random values.
-    The key of dropout differs between devices; the key of smoothing factors does not.
+    Both keys depend on seed and step; the dropout key also depends on the device. A
+    resumed run therefore gets the same random values.
 
     Args:
         seed: the run's seed.

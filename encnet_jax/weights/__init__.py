@@ -1,7 +1,7 @@
 """Published weights: their addresses, required configuration fields and downloads.
 
-This package does not import JAX: before JAX is loaded, configurations look up the field
-values that the weights require.
+This package does not import JAX, because configurations look up the required field
+values before JAX is loaded.
 """
 
 import importlib

@@ -43,7 +43,7 @@ def find(name: str) -> Published:
     """Returns the published weights with this name.
 
     Raises:
-        UserError: the name is unknown, or refuse_look_alike rejects the name.
+        UserError: the name is unknown, or that of an unsupported variant of ResNet.
     """
     publisher, _, model = name.partition(":")
     refuse_look_alike(model)

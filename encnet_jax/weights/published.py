@@ -47,7 +47,7 @@ class Published:
     def file_name(self) -> str:
         """Name of the file in the cache.
 
-        For a whole network, and for URLs that end with a digest, this is the file name
+        Files of whole networks, and files with a digest in the URL, keep the file name
         in the URL. Other files are named after `name`.
         """
         name = self.address.rpartition("/")[2]
