@@ -26,7 +26,7 @@ MAX_HELD_BYTES = 2**29
 
 
 class DenseParams(NamedTuple):
-    """Parameters of the two kernels of a dense CRF: numbers or traced scalars.
+    """Parameters of the two kernels of a dense CRF; Python numbers or JAX scalars.
 
     Attributes:
         bilateral_weight: weight of the bilateral kernel, a function of distance and

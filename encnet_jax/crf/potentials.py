@@ -114,7 +114,7 @@ def schedule(
 
 
 def score_bytes(batch: int, rows: int, width: int, num_classes: int) -> int:
-    """Returns the size of the scores of one step in bytes, in float32.
+    """Returns the size in bytes of the float32 scores of one step.
 
     Args:
         batch: number of maps.
@@ -155,7 +155,7 @@ def bounded_schedule(
 
 
 def pad(x: jax.Array | np.ndarray, plan: Schedule, value=0) -> jax.Array:
-    """Pads maps [B, h, w, ...] with `value`, by the padding of the schedule `plan`."""
+    """Pads maps [B, h, w, ...] with `value`, as the schedule `plan` requires."""
     widths = ((0, 0), *plan.padding) + ((0, 0),) * (x.ndim - 3)
     return jnp.pad(x, widths, constant_values=value)
 

@@ -97,9 +97,9 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 
     Returns:
         contribution: f32[].
-        derivatives: (f32[C], f32[C]), of the loss by a pixel's probability of each
-            class. The first array is for pixels that are labelled with the class, the
-            second array for other pixels.
+        derivatives: (f32[C], f32[C]), derivatives of the loss with respect to a
+            pixel's probability of each class. The first array is for pixels that are
+            labelled with the class, the second array for other pixels.
     """
     sums, _, _ = over_pixels(
         _overlaps, logits, labels, align_corners=align_corners, row_blocks=row_blocks

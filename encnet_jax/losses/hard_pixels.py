@@ -75,8 +75,8 @@ def _label_nats(x, bound, labels):
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:
     """Returns the k-th largest of the values on all devices, int32[].
 
-    The result is 0 if fewer than k values are positive. A binary search over the bits
-    of the result only counts values, so that devices exchange counts and no values.
+    The result is 0 if fewer than k values are positive. The bits of the result
+    are found by a binary search, for which devices exchange only counts of values.
 
     Args:
         values: int32[...], the values on this device.

@@ -111,7 +111,7 @@ def instructions(text: str, loop_trips: int) -> Iterator[Instruction]:
 
 
 def _inside_brackets(text: str) -> str:
-    """Returns the text up to the ')' that matches a '(' before the text."""
+    """For the text after a '(', returns the part before the matching ')'."""
     depth = 1
     for i, letter in enumerate(text):
         depth += {"(": 1, ")": -1}.get(letter, 0)

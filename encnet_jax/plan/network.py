@@ -18,8 +18,8 @@ class Network(NamedTuple):
         axes: number of axes of the torus in which chips are connected.
         link_bytes_per_s: speed of one link in one direction; a chip has two links per
             axis.
-        wraps_at: number of chips along an axis from which the first and the last chip
-            of the axis are also connected, so that the axis is a ring.
+        wraps_at: smallest number of chips of an axis that is a ring, i.e. whose first
+            and last chip are connected.
         largest_slice: largest number of chips connected by links.
         between_bytes_per_s: network speed between slices, per chip.
         chips_per_host: number of chips of a host machine.

@@ -136,10 +136,9 @@ def mapped(
     Args:
         fn: function of arrays or trees of arrays.
         layout: ROWS or SHARED for all arguments; or a tuple of ROWS and SHARED, with
-            one element for each argument.
-            A ROWS argument has arrays [devices, ...], and `fn` receives row i on device
-            i; see `spread`. A SHARED argument is the same on all devices; see
-            `replicate`.
+            one element for each argument. A ROWS argument has arrays [devices, ...],
+            and `fn` receives row i on device i; see `spread`. A SHARED argument is the
+            same on all devices; see `replicate`.
         devices: devices to use; None for all devices of all processes.
         axis_name: name of the mapped axis for collectives in `fn`; None: no
             collectives.
@@ -158,7 +157,7 @@ def mapped(
 
 
 class _ShardMapped:
-    """The result of `mapped` if `form_of_step` returns 'shard_map'."""
+    """The function that `mapped` returns if `jax.shard_map` is used."""
 
     def __init__(
         self,

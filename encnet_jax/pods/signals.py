@@ -161,7 +161,8 @@ class StopRequest:
 
         Args:
             items: at most `times` items; their number may differ between processes.
-            times: number of calls of `agreed` without a stop; equal in all processes.
+            times: number of calls of `agreed` if the run is not stopped; equal in all
+                processes.
 
         Raises:
             Stopped: the processes agreed to stop; each process raises this error after

@@ -75,7 +75,7 @@ def import_hub(why: str):
 
 
 def is_one(source: str | os.PathLike) -> bool:
-    """Returns whether a folder is an exported network: contains model.safetensors."""
+    """Returns whether a folder contains model.safetensors, i.e. an exported network."""
     return os.path.lexists(epath.Path(source) / WEIGHTS)
 
 

@@ -49,7 +49,7 @@ class Network(NamedTuple):
         return self.task.make_evaluator(self.model, self.info.num_classes, **options)
 
     def forward(self) -> Forward:
-        """Returns the forward pass of this network, a segmentation network."""
+        """Returns the forward pass; only segmentation networks are supported."""
         return Forward.of(
             self.model,
             self.info.num_classes,
