@@ -1,4 +1,4 @@
-"""Boundary scores: Boundary IoU, and confusion matrices of pixels near contours."""
+"""Boundary IoU, and confusion matrices of the pixels near class boundaries."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,11 +13,13 @@ BAND_WIDTHS_PX = (1, 2, 4, 8, 16, 32)
 
 
 def distance_px(height: int, width: int, fraction: float = DIAGONAL_FRACTION) -> int:
-    """Returns the width of an image's boundary regions in pixels, at least 1.
+    """Returns the width of an image's boundary regions in pixels; see BoundaryCounts.
+
+    The width is rounded to an integer and is at least 1.
 
     Args:
         height, width: size of the image in pixels.
-        fraction: width of the regions as a fraction of the image diagonal.
+        fraction: width of the regions divided by the length of the image diagonal.
     """
     return max(1, round(fraction * float(np.hypot(height, width))))
 
@@ -26,16 +28,15 @@ def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndar
     """Yields a mask of the pixels near another class, for each of several distances.
 
     The distance between two pixels is the larger of their row and column distances.
-    Pixels outside the image and pixels with IGNORE_LABEL count as another class. Image
-    borders are therefore contours.
+    Pixels outside the image and pixels with IGNORE_LABEL count as another class.
 
     Args:
         ids: uint8[H, W], class ids or IGNORE_LABEL.
         widths_px: distances in pixels, 1 or more, in increasing order.
 
     Yields:
-        bool[H, W] for each distance: True if a pixel of another class is at most this
-        distance away.
+        bool[H, W] for each of `widths_px`: True if the nearest pixel of another class
+        is at most this far away.
     """
     low, high, reached = ids, ids, 0
     for width in widths_px:
@@ -55,21 +56,22 @@ def near_contours(ids: np.ndarray, widths_px: Iterable[int]) -> Iterator[np.ndar
 class BoundaryCounts:
     """Accumulates pixel counts of boundary regions over images.
 
-    The boundary region of a class consists of the pixels of this class near a contour.
-    Labels and predictions have separate boundary regions.
+    The boundary region of a class consists of the pixels of this class that are near
+    pixels of another class (see distance_px). Labels and predictions have separate
+    boundary regions.
 
     Attributes:
-        regions: int64[3, C], for each class the number of pixels in the intersection of
-            both boundary regions, in the region of the labels, and in the region of the
-            predictions.
+        regions: int64[3, C], numbers of pixels of each class. Row 0 counts pixels in
+            the boundary regions of both labels and predictions; row 1, pixels in the
+            region of the labels; row 2, pixels in the region of the predictions.
         bands: int64[len(BAND_WIDTHS_PX), C, C], for each width in BAND_WIDTHS_PX a
             confusion matrix (label, prediction) of the pixels that are at most this far
-            from a contour of the labels.
+            from a pixel with a different label.
 
     Source: Cheng et al., "Boundary IoU", CVPR 2021, equation 3, applied to one mask for
-    each class. Two deviations: (1) pixels are summed over the data set before the
-    division, as in mean IoU; (2) ignored pixels belong to no region, and pixels next to
-    ignored pixels count as boundary pixels in both labels and predictions.
+    each class. Two deviations: (1) pixel counts are summed over the data set before the
+    division, as in mean IoU; (2) pixels with IGNORE_LABEL belong to no region, and
+    pixels near them count as boundary pixels.
     """
 
     def __init__(self, num_classes: int):
@@ -122,7 +124,7 @@ class BoundaryCounts:
         """Returns the Boundary IoU of each class.
 
         Returns:
-            f64[C]; NaN for classes in the regions of neither labels nor predictions.
+            f64[C]; NaN for classes without boundary pixels.
         """
         both, labelled, predicted = self.regions
         union = labelled + predicted - both

@@ -1,8 +1,7 @@
-"""Scores of probabilities: calibration error, log-likelihood and Brier score.
+"""Scores of class probabilities: calibration error, log-likelihood and Brier score.
 
-The device computes PixelTerms for each pixel. The host adds integers in units of
-1 / UNITS, so that the sums over a data set do not depend on the order of the images.
-`fit_temperature` improves the calibration.
+Devices compute the contribution of each pixel. The host sums the contributions as
+integers, so that the sums do not depend on the order of the images.
 """
 
 from typing import NamedTuple
@@ -21,18 +20,19 @@ SMALLEST = 1e-12
 
 
 class PixelTerms(NamedTuple):
-    """The contribution of each pixel to the calibration scores; arrays f32[...].
+    """The contribution of each pixel to the calibration scores.
 
-    A pixel is not counted if its label is IGNORE_LABEL or its scores are not finite.
+    All fields are f32[...], one value per pixel. A pixel is not counted if its label is
+    IGNORE_LABEL or its scores are not finite.
 
     Attributes:
         confidence: the largest class probability, in [0, 1]; NaN for pixels that are
             not counted.
-        nll: negative log-likelihood, -log of the label's probability, in nats; 0 for
+        nll: negative log-likelihood in nats, -log(probability of the label); 0 for
             pixels that are not counted.
-        brier: sum over classes of (probability - target)**2, in [0, 2], where the
-            target is 1 for the label and 0 for other classes; 0 for pixels that are not
-            counted.
+        brier: Brier score in [0, 2], the sum over classes of (probability - target)**2;
+            0 for pixels that are not counted. The target is 1 for the label and 0 for
+            the other classes.
     """
 
     confidence: jax.Array
@@ -41,10 +41,10 @@ class PixelTerms(NamedTuple):
 
 
 def pixel_terms(weights: jax.Array, labels: jax.Array) -> PixelTerms:
-    """Returns the contribution of each pixel to the calibration scores.
+    """Returns PixelTerms, the contribution of each pixel to the calibration scores.
 
     Args:
-        weights: f32[..., C], 0 or more, proportional to the probabilities.
+        weights: f32[..., C], non-negative, proportional to the class probabilities.
         labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
     """
     is_label = jax.nn.one_hot(labels, weights.shape[-1], dtype=bool)
@@ -72,10 +72,10 @@ def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
     """Sums the negative log-likelihood and the Brier score over each image row.
 
     Args:
-        nll, brier: f32[..., H, W], the fields of PixelTerms.
+        nll, brier: f32[..., H, W], fields of PixelTerms.
 
     Returns:
-        f32[..., H, 2]; the last axis is (nll, brier).
+        f32[..., H, 2]; [..., 0] is the sum of nll, [..., 1] is the sum of brier.
     """
     return jnp.stack([jnp.sum(nll, axis=-1), jnp.sum(brier, axis=-1)], axis=-1)
 
@@ -83,7 +83,7 @@ def row_sums(nll: jax.Array, brier: jax.Array) -> jax.Array:
 def _bin_of(confidence: np.ndarray, number: int) -> np.ndarray:
     """Returns the index of the confidence bin that contains each value.
 
-    Bin i contains the values above i / number, up to and including (i + 1) / number.
+    All bins have the same width. Each bin includes its upper limit.
 
     Args:
         confidence: f32[...] in [0, 1]; 0 belongs to bin 0.
@@ -106,13 +106,13 @@ class Calibration:
     """Accumulates calibration statistics over images.
 
     Attributes:
-        bins: int64[NUM_BINS, 3], for each confidence bin the number of pixels, the
-            number of correctly predicted pixels, and the sum of the confidences; all in
-            units of 1 / UNITS.
-        coverage: int64[COVERAGE_BINS, 2], for each confidence, rounded up to a multiple
-            of 1 / COVERAGE_BINS, the number of pixels and of wrongly predicted pixels.
-        terms: int64[2], the sums of nll and brier over pixels (see PixelTerms), in
-            units of 1 / UNITS.
+        bins: int64[NUM_BINS, 3]. For each confidence bin: the number of pixels, the
+            number of correctly predicted pixels, and the sum of the confidences. All
+            three are multiplied by UNITS.
+        coverage: int64[COVERAGE_BINS, 2]. For each of COVERAGE_BINS narrower confidence
+            bins: the number of pixels, and the number of wrongly predicted pixels.
+        terms: int64[2], the sums of PixelTerms.nll and PixelTerms.brier over all
+            pixels, multiplied by UNITS.
     """
 
     def __init__(self) -> None:
@@ -126,9 +126,9 @@ class Calibration:
         """Adds the statistics of one image.
 
         Args:
-            confidence: f32[H, W], see PixelTerms.
+            confidence: f32[H, W], PixelTerms.confidence.
             right: bool[H, W], whether the prediction equals the label.
-            sums: f32[H, 2], nll and brier, summed over each row; see row_sums.
+            sums: f32[H, 2], the result of row_sums.
         """
         counted = ~np.isnan(confidence)
         confidence, right = confidence[counted], right[counted]
@@ -151,7 +151,7 @@ class Calibration:
 
     @property
     def num_pixels(self) -> int:
-        """Number of counted pixels: labelled pixels with finite scores."""
+        """The number of counted pixels: labelled pixels with finite scores."""
         return int(self.coverage[:, 0].sum())
 
     def expected_error(self) -> float:
@@ -171,25 +171,26 @@ class Calibration:
         return float(self.terms[1] / UNITS / max(self.num_pixels, 1))
 
     def reliability(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the reliability diagram: accuracy as a function of confidence.
+        """Returns the points of a reliability diagram: the accuracy at each confidence.
 
         Returns:
-            f64[NUM_BINS] mean confidence of each bin; f64[NUM_BINS] accuracy;
-            f64[NUM_BINS] number of pixels. The first two are NaN for empty bins.
+            (confidence, accuracy, count), each f64[NUM_BINS]: for each confidence bin
+            the mean confidence, the accuracy and the number of pixels. Mean confidence
+            and accuracy are NaN for empty bins.
         """
         count, right, confidence = self.bins.T / UNITS
         filled = np.where(count > 0, count, np.nan)
         return confidence / filled, right / filled, count
 
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the risk-coverage curve: the accuracy on the most confident pixels.
+        """Returns a risk-coverage curve: the accuracy on the most confident pixels.
 
-        Confidences are rounded up to thousandths; pixels with equal rounded confidence
-        are kept or omitted together.
+        Confidences are rounded up to thousandths.
 
         Returns:
-            f64[n] fractions of the pixels that are kept, increasing to 1; f64[n]
-            accuracy on the pixels that are kept.
+            (coverage, accuracy), each f64[n], for n decreasing thresholds: the fraction
+            of pixels whose confidence is at least the threshold, and the accuracy on
+            these pixels.
         """
         kept, wrong = np.cumsum(self.coverage[::-1], axis=0).T
         some = kept > 0
@@ -197,14 +198,14 @@ class Calibration:
 
 
 def _in_units(rows: np.ndarray) -> np.ndarray:
-    """Returns the sum over axis 0 of f32[H, ...], int64[...] in units of 1 / UNITS."""
+    """Multiplies f32[H, ...] by UNITS, rounds to int64, and sums over axis 0."""
     return np.rint(np.asarray(rows, np.float64) * UNITS).astype(np.int64).sum(0)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Finds the softmax temperature with the smallest mean negative log-likelihood.
 
-    Use pixels of images that are not evaluated later.
+    The pixels should come from images that are not used for evaluation.
 
     Args:
         logits: f32[N, C], logits or log-probabilities of N pixels.
@@ -216,7 +217,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     Raises:
         ValueError: N is 0.
 
-    Source: Guo et al. 2017, section 4.2. The mean is convex in 1 / temperature.
+    Source: Guo et al. 2017, section 4.2.
     """
     if not len(labels):
         raise ValueError(
@@ -232,6 +233,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         sums = np.log(np.exp(scaled - largest).sum(-1)) + largest[:, 0]
         return float(sums.mean())
 
+    # The mean is convex in 1 / temperature, so the local minimum is the global one.
     bounds = np.log(0.05), np.log(20.0)
     found = optimize.minimize_scalar(mean_nll, bounds=bounds, method="bounded")
     return float(np.exp(found.x))
@@ -240,16 +242,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 def at_temperature(weights: jax.Array, temperature: float) -> jax.Array:
     """Applies a softmax temperature to probabilities.
 
-    Computes softmax(log(weights) / temperature), which equals softmax(logits /
-    temperature).
-
     Args:
-        weights: f32[..., C], 0 or more, proportional to the original probabilities.
+        weights: f32[..., C], non-negative, proportional to softmax(logits).
         temperature: above 0. Values above 1 reduce the largest probability; values
             below 1 increase it.
 
     Returns:
-        f32[..., C] probabilities.
+        f32[..., C], the probabilities softmax(logits / temperature).
     """
     powered = jnp.log(jnp.maximum(weights, 1e-30)) / temperature
     return jax.nn.softmax(powered, axis=-1)

@@ -33,18 +33,18 @@ def measured(
     labels: jax.Array,
     level_class: int | None = None,
 ) -> dict[str, Any]:
-    """Returns the class id and the calibration terms of each pixel.
+    """Returns the predicted class and the calibration terms of each pixel.
 
     Args:
-        scores: f32[..., C]; the class with the largest score is the prediction.
-        weights: f32[..., C], 0 or more, proportional to the probabilities.
+        scores: f32[..., C]; the class with the largest score is predicted.
+        weights: f32[..., C], non-negative, proportional to the class probabilities.
         labels: uint8[...], ids 0..C-1 or IGNORE_LABEL.
-        level_class: id of a class whose probability is also returned, or None.
+        level_class: id of the class whose probability is also returned, or None.
 
     Returns:
-        Dict with 'ids', uint8[...] predicted classes; 'terms', a
-        calibration.PixelTerms; and, unless level_class is None, 'levels', uint8[...]
-        probability of level_class in units of 1 / 255.
+        Dict with 'ids', uint8[...], the predicted class ids; 'terms', a
+        calibration.PixelTerms; 'levels', uint8[...], the probability of level_class
+        times 255, rounded (absent if level_class is None).
     """
     ids = class_ids(scores)
     found = {"ids": ids, "terms": calibration.pixel_terms(weights, labels)}
@@ -75,10 +75,10 @@ def count_images(labels: jax.Array, ids: jax.Array, *, num_classes: int) -> jax.
 
 
 def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
-    """Returns the number of images in a batch of this process.
+    """Returns the number of images that this process evaluates in each batch.
 
-    The result is rounded down to a multiple of the number of devices, at least one
-    image per device.
+    The number is rounded down to a multiple of the number of devices, but is at least 1
+    per device.
 
     Args:
         batch_size: number of images in a batch, over all processes.
@@ -90,7 +90,7 @@ def local_batch_size(batch_size: int, num_devices: int | None = None) -> int:
 
 
 def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int]]:
-    """Returns (height, width) of the images that this process evaluates.
+    """Returns (height, width) of each image that this process evaluates.
 
     Args:
         dataset: the opened data set.
@@ -109,15 +109,16 @@ def image_sizes(dataset, split: str, max_images: int = 0) -> list[tuple[int, int
 def watched_examples(
     dataset, split: str, max_images: int, stop: StopRequest
 ) -> tuple[Iterator[dict], int]:
-    """Returns the examples that this process evaluates, until a stop is requested.
+    """Returns an iterator over the examples that this process evaluates.
+
+    The iterator raises Stopped once all processes have agreed to stop.
 
     Args:
         dataset, split, max_images: see Dataset.eval_examples.
-        stop: checked before each example.
+        stop: the stop request, which is checked before each example.
 
     Returns:
-        An iterator over examples, which raises Stopped once all processes have agreed
-        to stop; the number of examples of all processes.
+        (iterator, total); `total` is the number of examples of all processes.
     """
     total = dataset.num_examples(split)
     total = min(total, max_images or total)
@@ -137,13 +138,13 @@ _LOG_EVERY_S = 30
 
 
 class _Lines:
-    """File object for tqdm that writes plain lines to standard error."""
+    """A file object that prints the output of tqdm as plain lines to standard error."""
 
     def __init__(self) -> None:
         self._last = ""
 
     def write(self, text: str) -> None:
-        """Writes a line, unless it is empty or the same as the previous line."""
+        """Writes `text` as a line; skips empty or repeated lines."""
         line = text.strip("\r\n ")
         if line not in ("", self._last):
             sys.stderr.write(f"{line}\n")
@@ -158,8 +159,8 @@ def progress_bar(total: int | None) -> tqdm:
     """Returns the progress bar of an evaluation.
 
     Only process 0 shows a bar, which counts only the images of process 0. If standard
-    error is not a terminal, plain lines replace the bar: at the start, every 30 seconds
-    and at the end.
+    error is not a terminal, plain lines are printed instead: at the start, every 30
+    seconds and at the end.
 
     Args:
         total: number of images of all processes; None hides the bar.
@@ -176,12 +177,10 @@ def progress_bar(total: int | None) -> tqdm:
 
 
 class Evaluator:
-    """Computes the scores or the predictions of a network under one protocol.
+    """Computes the scores or the predictions of a network under an evaluation protocol.
 
-    Compiled programs are cached.
-
-    Every process evaluates its own images on its own devices. Processes exchange only
-    the sums at the end, so images of different sizes cannot cause a deadlock.
+    An Evaluator caches its compiled programs. Each process evaluates its own images on
+    its own devices; only the final sums are exchanged between processes.
 
     Attributes:
         num_classes: C.
@@ -205,16 +204,15 @@ class Evaluator:
         Args:
             forward: the network's forward pass.
             eval_config: section `eval` of the resolved configuration.
-            protocol, refine: override eval_config.protocol and eval_config.refine
-                unless None.
+            protocol, refine: used instead of eval_config.protocol and
+                eval_config.refine, unless None.
             devices: devices of this process to use; None for all.
-            with_calibration: whether to also compute calibration terms and pass them
-                to watches; see Seen.
-            level_class: id of a class whose probabilities are also passed to watches,
-                or None. A class requires with_calibration.
-            sizes: function that returns a list of (height, width), one for each image,
-                from which a few padded sizes are chosen. Called only if the network
-                ignores padding.
+            with_calibration: whether to compute the fields `confidence` and `sums` of
+                Seen.
+            level_class: id of the class whose probability is the field `levels` of
+                Seen, or None. Has an effect only if with_calibration is True.
+            sizes: function that returns (height, width) of each image, from which a few
+                padded sizes are chosen. Called only if the network ignores padding.
         """
         self._with_calibration = with_calibration
         self.num_classes = forward.num_classes
@@ -254,7 +252,7 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> ConfusionMatrix:
-        """Returns the confusion matrix of the images of all processes.
+        """Returns one confusion matrix over the images of all processes.
 
         Args:
             variables: variables of the network, replicated on the devices.
@@ -262,8 +260,8 @@ class Evaluator:
                 uint8[H, W, 3] and 'label' uint8[H, W].
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
-            watches: functions that are called with every example of this process and
-                the results of the example, a Seen.
+            watches: functions that are called as watch(example, seen) for each example
+                of this process; `seen` contains the results of the example, a Seen.
         """
         viewed = self._viewed(examples)
         counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
@@ -277,11 +275,12 @@ class Evaluator:
         total: int | None = None,
         watches: Sequence[Watch] = (),
     ) -> tuple[ConfusionMatrix, ConfusionMatrix, ConfusionMatrix]:
-        """Returns confusion matrices of all pixels, of small and of large objects.
+        """Returns confusion matrices of all pixels, small objects and large objects.
 
         Args:
             variables, examples, total, watches: see confusion.
-            small_px: an object with fewer pixels is small; see object_sizes.
+            small_px: objects with fewer pixels are small; see
+                object_sizes.small_objects.
         """
         examples = (
             {**e, "small": small_objects(e["label"], small_px)}
@@ -296,7 +295,7 @@ class Evaluator:
     def predict(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[dict, np.ndarray]]:
-        """Yields predicted class ids for each example.
+        """Yields the predicted class ids of each example.
 
         The order can differ from the order of `examples`, because images are batched by
         size.
@@ -306,8 +305,9 @@ class Evaluator:
             examples: dicts with 'image' uint8[H, W, 3].
 
         Yields:
-            The example, cut to the part that the protocol evaluates (Protocol.view);
-            uint8[H, W] class ids, IGNORE_LABEL for pixels whose scores are not finite.
+            (example, ids). The example contains only the part of the image that the
+            protocol evaluates. `ids` is uint8[H, W]; IGNORE_LABEL marks pixels whose
+            scores are not finite.
         """
         for example, ids, _ in native_results(
             self._protocol, variables, self._viewed(examples)
@@ -317,21 +317,21 @@ class Evaluator:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields class scores without CRF refinement, for one example on each device.
+        """Yields class scores without CRF refinement, one example per device at a time.
 
         Args:
             variables, examples: see confusion.
 
         Yields:
-            (examples, scores, presence). Scores f32[devices, H, W, C] are sums over the
-            scales, mirror images or windows of the protocol, at the original size of
-            the images, padded; see Protocol.scorer. Presence f32[devices, C] is the
-            probability that each class occurs in the image, or None.
+            (examples, scores, presence). `scores` is f32[devices, H, W, C],
+            proportional to the class probabilities, at the original size of the images
+            with padding. `presence` is f32[devices, C], the probability that each class
+            occurs in the image, or None if the network has no SE branch.
         """
         return self._scored_by.scorer().scores(variables, self._viewed(examples))
 
     def _sum(self, variables, examples, keys, total, watches) -> tuple[np.ndarray, int]:
-        """Returns counts over the examples of all processes.
+        """Returns confusion counts over the examples of all processes.
 
         Args:
             variables, examples, total, watches: see confusion.
@@ -339,8 +339,9 @@ class Evaluator:
                 with each of these maps.
 
         Returns:
-            int64[len(keys), C, C] confusion counts, one matrix for each key; number of
-            pixels in the maps 'label' that are not IGNORE_LABEL.
+            (counts, labelled). `counts` is int64[len(keys), C, C], one confusion matrix
+            for each key. `labelled` is the number of pixels whose 'label' is not
+            IGNORE_LABEL.
         """
         shape = (len(keys), self.num_classes, self.num_classes)
         counts, labelled = np.zeros(shape, np.int64), 0
@@ -360,7 +361,7 @@ class Evaluator:
         return counts, int(distributed.sum_over_processes(np.array([labelled]))[0])
 
     def _counted(self, members: list[dict], found, keys: Sequence[str]) -> "Batch":
-        """Dispatches the pixel counts of a batch to the devices; does not wait.
+        """Starts counting the pixels of a batch on the devices, without waiting.
 
         Args:
             members: the examples of the batch.
@@ -379,7 +380,7 @@ class Evaluator:
         return map(self._protocol.view, examples)
 
     def _labels(self, members: list[dict], key: str, ids: jax.Array) -> jax.Array:
-        """Returns label maps on the devices, padded with IGNORE_LABEL, shaped as ids.
+        """Copies label maps to the devices, padded with IGNORE_LABEL to [H, W].
 
         Args:
             members: the examples of the batch.
@@ -400,7 +401,7 @@ def _matrix(counts: np.ndarray, labelled: int) -> ConfusionMatrix:
 def native_results(
     protocol, variables: dict, examples: Iterable[dict]
 ) -> Iterator[tuple[dict, Any, np.ndarray | None]]:
-    """Yields the results for each example, cropped to the image's original size.
+    """Yields the results of each example, without padding.
 
     The order can differ from the order of `examples`, because images are batched by
     size.
@@ -411,11 +412,9 @@ def native_results(
         examples: dicts with 'image' uint8[H, W, 3], as returned by Protocol.view.
 
     Yields:
-        example: one of the examples.
-        results: tree of NumPy arrays [H, W, ...], the results of the labeller's
-            pixel_fn, such as class ids.
-        presence: f32[C], probability that each class occurs in the image; None if the
-            network has no SE branch.
+        (example, results, presence). `results` is a pytree of NumPy arrays [H, W, ...],
+        such as class ids. `presence` is f32[C], the probability that each class occurs
+        in the image, or None if the network has no SE branch.
     """
     for members, found in protocol.describe(variables, examples):
         results, presence = jax.tree.map(_on_host, found)
@@ -427,20 +426,20 @@ def native_results(
 
 
 def _on_host(values: jax.Array) -> np.ndarray:
-    """Fetches an array [devices, b, ...] and returns it as [devices * b, ...]."""
+    """Copies an array [devices, b, ...] to the host, reshaped to [devices * b, ...]."""
     return np.asarray(values).reshape(-1, *values.shape[2:])
 
 
 def check_finite(ids: np.ndarray, name: str) -> None:
-    """Checks that the scores of all pixels were finite.
+    """Checks that the scores of all pixels of an image were finite.
 
     Args:
-        ids: uint8[H, W], predicted class ids; IGNORE_LABEL for pixels whose scores are
-            not finite.
+        ids: uint8[H, W], predicted class ids; IGNORE_LABEL marks pixels whose scores
+            are not finite.
         name: name of the image, for the error message.
 
     Raises:
-        UserError: a pixel has IGNORE_LABEL.
+        UserError: `ids` contains IGNORE_LABEL.
     """
     wrong = np.count_nonzero(ids == IGNORE_LABEL)
     if wrong:

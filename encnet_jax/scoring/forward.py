@@ -15,7 +15,7 @@ class Outputs(NamedTuple):
     """The network outputs that evaluation and prediction use.
 
     Attributes:
-        logits: [B, h, w, C].
+        logits: [B, h, w, C], at the resolution of the network's output.
         presence: f32[B, C] in [0, 1], probability that each class occurs in the image;
             None if the network has no SE branch.
     """
@@ -28,9 +28,9 @@ class Forward(NamedTuple):
     """The forward pass of a network, and the positions of the logits in the image.
 
     Attributes:
-        apply_fn: (variables, pixel values [B, H, W, 3]) -> Outputs. If `mask_padding`
-            is set, the third argument is a models.inside.Inside, which marks the pixels
-            that are not padding.
+        apply_fn: function (variables, pixel values [B, H, W, 3]) -> Outputs. If
+            `mask_padding` is True, a third argument, a models.inside.Inside, marks the
+            pixels that are not padding.
         num_classes: C.
         input_scale: factor by which images are resized before the forward pass.
         logits_stride: distance between neighbouring logits in pixels of the resized
@@ -58,7 +58,7 @@ class Forward(NamedTuple):
         """Returns the forward pass of a model.
 
         Args:
-            model: module whose batch norms are not synchronised (axis_name is None).
+            model: segmentation model; its batch norms must have axis_name=None.
             num_classes: C.
             normalise: function from pixel values to the model's input; see
                 tasks.task.Task.
@@ -82,8 +82,8 @@ def outputs_from_pixels(model: nn.Module, normalise: Callable) -> Callable:
         model, normalise: see Forward.of.
 
     Returns:
-        A function (variables, pixel values [B, H, W, 3]) -> Outputs. Its optional third
-        argument, a models.inside.Inside, is passed to the model.
+        A function (variables, pixel values [B, H, W, 3]) -> Outputs. A third argument,
+        a models.inside.Inside, is optional and is passed to the model.
     """
 
     def apply_fn(variables, pixels, *inside):

@@ -24,8 +24,7 @@ class ImageCounts(ConfusionMatrix):
     """Confusion matrix of an image classifier: counts images instead of pixels.
 
     Attributes:
-        within_top: number of images whose label is among the classes with the five
-            largest logits.
+        within_top: number of images whose label has one of the five largest logits.
     """
 
     within_top: int = 0
@@ -50,8 +49,9 @@ def count_step(
         num_classes: C.
 
     Returns:
-        int32[C, C] counts of (label, prediction) pairs; int32[] number of images for
-        which fewer than five classes have a larger logit than the label.
+        (pairs, within_top). `pairs` is int32[C, C], the number of images with each
+        (label, prediction) pair. `within_top` is int32[], the number of images whose
+        label has one of the five largest logits.
     """
     outputs: Any = model.apply(variables, normalise(batch["image"]), train=False)
     logits = outputs["logits"]
@@ -72,7 +72,7 @@ class ImageEvaluator:
         """Stores the arguments; nothing is compiled yet.
 
         Args:
-            model: module whose batch norms are not synchronised (axis_name is None).
+            model: image classifier; its batch norms must have axis_name=None.
             normalise: see count_step.
             num_classes: C.
             batch_size: number of images in a batch, over all devices of all processes.
@@ -88,12 +88,12 @@ class ImageEvaluator:
     def confusion(
         self, variables: dict, examples: Iterable[dict], total: int | None = None
     ) -> ImageCounts:
-        """Returns the counts over the images of all processes.
+        """Returns one confusion matrix over the images of all processes.
 
         Args:
             variables: variables of the model, replicated on the local devices.
             examples: the examples that this process evaluates, dicts with 'image'
-                uint8[S, S, 3] and 'label' integer[].
+                uint8[S, S, 3] and 'label', an integer scalar.
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
         """
@@ -124,7 +124,7 @@ class ImageEvaluator:
 
 
 def _stack(members: tuple[dict, ...], batch_size: int) -> dict[str, np.ndarray]:
-    """Stacks examples to a batch, padded with black images that have NO_LABEL."""
+    """Stacks examples into a batch, padded with black images that have NO_LABEL."""
     images = np.stack([example["image"] for example in members])
     labels = np.stack([example["label"] for example in members]).astype(np.int32)
     missing = batch_size - len(members)

@@ -21,7 +21,7 @@ def file_name(split: str, protocol: str, process_index: int) -> str:
 
 
 class ImageScores:
-    """Collects the pixel counts of each image, and the best and worst images.
+    """Collects pixel counts of all images, and the images with best and worst mean IoU.
 
     Pass the method `add` as a watch to Evaluator.confusion.
     """
@@ -64,14 +64,15 @@ class ImageScores:
 
         - 'ids': str[N], the ids of the images.
         - 'counts': int64[N, 3, C], see mean_iou.
-        - 'confusion': int64[C, C], `matrix`.
-        - 'evaluation': `evaluation`.
+        - 'confusion': int64[C, C], the counts of `matrix`.
+        - 'evaluation': the argument `evaluation`.
         - 'presence': f32[N, C], the predicted probability that each class occurs in the
           image; absent if the network has no SE branch.
-        - 'best0': index of the best image in 'ids'; 'best0_image', 'best0_label' and
-          'best0_prediction': this image, its label map and the predicted label map.
-        - 'best1', ..., 'worst0', 'worst1', ...: the same for the other best images and
-          for the worst images.
+        - 'best0': position in 'ids' of the image with the best mean IoU; 'best0_image',
+          'best0_label' and 'best0_prediction': this image, its label map and the
+          predicted label map.
+        - 'best1', ..., 'worst0', 'worst1', ...: the same for other images, in order of
+          mean IoU; 'worst0' is the worst image.
 
         Args:
             path: the .npz file.
@@ -98,14 +99,15 @@ KINDS = ("image", "label", "prediction")
 
 
 def mean_iou(counts: np.ndarray) -> float:
-    """Returns the mean IoU, in [0, 1], over classes that occur.
+    """Returns the mean IoU of an image, in [0, 1], over the classes that occur.
 
-    A class occurs if any pixel has this label or this prediction. If no class occurs,
-    the result is 0.
+    A class occurs if it is the label or the prediction of any pixel. If no class
+    occurs, the result is 0.
 
     Args:
-        counts: int[3, C], for each class the number of pixels with both this label and
-            this prediction, with this label, and with this prediction.
+        counts: int[3, C], numbers of pixels for each class. Row 0 counts pixels whose
+            label and prediction are both this class; row 1, pixels whose label is this
+            class; row 2, pixels whose prediction is this class.
     """
     right, labelled, predicted = counts
     union = labelled + predicted - right
@@ -113,7 +115,7 @@ def mean_iou(counts: np.ndarray) -> float:
 
 
 def _small(pixels: np.ndarray) -> np.ndarray:
-    """Shrinks an image or label map to at most LONG_SIDE_PX pixels on its long side."""
+    """Shrinks an image or label map to a long side of at most LONG_SIDE_PX pixels."""
     height, width = pixels.shape[:2]
     scale = min(1.0, LONG_SIDE_PX / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))

@@ -27,7 +27,7 @@ class ConfusionMatrix:
 
     @classmethod
     def from_counts(cls, counts: Integer[np.ndarray, "C C"]) -> "ConfusionMatrix":
-        """Returns a ConfusionMatrix with the given counts, int[C, C]; row = label."""
+        """Creates a ConfusionMatrix from counts int[C, C]; rows are labels."""
         matrix = cls(len(counts))
         matrix.counts += np.asarray(counts, np.int64)
         return matrix

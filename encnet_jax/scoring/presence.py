@@ -7,7 +7,7 @@ def present(pixels: np.ndarray) -> np.ndarray:
     """Returns whether each class has at least one pixel, bool[C].
 
     Args:
-        pixels: int[C], number of pixels with each label.
+        pixels: int[C], number of pixels of each class.
     """
     return np.asarray(pixels) > 0
 
@@ -15,12 +15,11 @@ def present(pixels: np.ndarray) -> np.ndarray:
 def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     """Returns the area under the precision-recall curve of one class.
 
-    The area is the sum over thresholds n of (recall_n - recall_(n-1)) * precision_n,
-    without interpolation. The thresholds are the distinct scores, in decreasing order.
+    As in scikit-learn's average_precision_score, the precision is not interpolated.
 
     Args:
-        scores: f[N], predicted score of the class for each of N images.
-        positive: bool[N], whether the class is present in the image.
+        scores: float[N], predicted score of the class for each of N images.
+        positive: bool[N], whether the class is present in each image.
 
     Returns:
         A value in [0, 1]; NaN if the class is present in no image or in all images.
@@ -41,9 +40,9 @@ def per_class(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Returns the average precision of each class, f64[C]; see average_precision.
 
     Args:
-        scores: f[N, C], predicted probability that each class is present in each of N
-            images.
-        positive: bool[N, C], whether the class is present in the image.
+        scores: float[N, C], predicted probability that each class is present in each of
+            N images.
+        positive: bool[N, C], whether each class is present in each image.
     """
     columns = zip(scores.T, positive.T, strict=True)
     return np.asarray([average_precision(*column) for column in columns])

@@ -28,7 +28,7 @@ class ClassPresence:
         """Adds the results of an image; does nothing if the network has no SE branch.
 
         Args:
-            example: not used; a watch must accept this argument.
+            example: not used.
             seen: results of the image.
         """
         if seen.presence is not None:
@@ -42,8 +42,8 @@ class ClassPresence:
         All processes must call this method.
 
         Returns:
-            f64[C], NaN for classes that occur in all images or in no image; None if the
-            network has no SE branch.
+            f64[C]; NaN for classes that occur in all images or in no image. If the
+            network has no SE branch, the result is None.
         """
         empty = np.zeros((0, 2, self.num_classes), np.float32)
         rows = np.stack(self._rows) if self._rows else empty
@@ -62,8 +62,8 @@ class Quality:
         presence: which classes each image contains, as predicted and as labelled.
         boundary: pixel counts of boundary regions.
         calibration: statistics of the predicted probabilities.
-        thresholds: counts for MaxF and average precision of one class; None if the data
-            set has no class to score in this way.
+        thresholds: counts for MaxF and average precision of one class; None if these
+            scores are not computed.
     """
 
     def __init__(self, num_classes: int, thresholds: Thresholds | None = None):
@@ -95,8 +95,8 @@ class Quality:
 
         - 'boundary_iou_classes': the Boundary IoU of each class.
         - 'boundary_iou': the mean Boundary IoU over the classes that occur.
-        - 'bands': width in pixels -> mean IoU of the pixels that are at most this far
-          from a contour of the labels.
+        - 'bands': for several distances in pixels, the mean IoU of the pixels that are
+          at most this far from a pixel with a different label.
         - 'calibration_error', 'nll' and 'brier'; see Calibration.
         - 'reliability' and 'risk_coverage': the points of two plots; see Calibration.
         - 'presence_ap_classes': the average precision of the SE branch for each class;

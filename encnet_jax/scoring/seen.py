@@ -1,6 +1,6 @@
-"""The results of each image, passed to watches during an evaluation.
+"""The results of single images, for functions that are called during an evaluation.
 
-A watch is a function (example, Seen) -> None that an evaluation calls for each image.
+Such a function, a watch, is called as watch(example, seen) for each image.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,23 +12,23 @@ import numpy as np
 
 
 class Seen(NamedTuple):
-    """Results of the evaluation of one image.
+    """The results of one evaluated image.
 
-    Large arrays stay on the device; the fields `ids`, `confidence` and `levels` are
+    Large arrays stay on the device: the fields `ids`, `confidence` and `levels` are
     functions without arguments that copy an array to the host and return the copy.
 
     Attributes:
         pairs: int64[C, C], number of pixels for each (label, prediction) pair.
-        ids: returns uint8[H, W], the predicted class ids.
+        ids: function that returns uint8[H, W], the predicted class ids.
         presence: f32[C], probability that each class occurs in the image; None if the
             network has no SE branch.
-        confidence: returns f32[H, W], the largest class probability of each pixel, NaN
-            for pixels that are not counted; None unless the evaluator computes
-            calibration terms.
+        confidence: function that returns f32[H, W], the largest class probability of
+            each pixel, NaN for pixels that are not counted; None unless the evaluator
+            computes calibration terms.
         sums: f32[H, 2], see calibration.row_sums; None unless the evaluator computes
             calibration terms.
-        levels: returns uint8[H, W], the probability of the evaluator's level_class in
-            units of 1 / 255; None if the evaluator has no level_class.
+        levels: function that returns uint8[H, W], the probability of the evaluator's
+            level_class times 255, rounded; None if the evaluator has no level_class.
     """
 
     pairs: np.ndarray
@@ -43,15 +43,15 @@ Watch = Callable[[dict, Seen], None]
 
 
 class Batch(NamedTuple):
-    """A batch that devices may still be processing.
+    """The results of a batch, which the devices may still be computing.
 
     In the shapes below, `...` stands for [devices, images per device].
 
     Attributes:
         members: the examples of the batch.
         ids: uint8[..., H, W], predicted class ids.
-        pairs: int32[..., C, C] confusion counts, one array for each label map that the
-            predictions are compared with; the label map 'label' is the first.
+        pairs: list of int32[..., C, C], (label, prediction) counts: one array for each
+            kind of label map in the examples. The first array is for 'label'.
         presence: f32[..., C] or None; see Seen.
         confidence: f32[..., H, W] or None; see Seen.
         sums: f32[..., H, 2] or None; see Seen.
@@ -72,8 +72,8 @@ def fetch(pending: list[Batch], watches: Sequence[Watch]) -> np.ndarray | int:
 
     Args:
         pending: a list with one batch, or an empty list.
-        watches: functions that are called with each example and its results, a Seen;
-            Seen.pairs is from the first array of Batch.pairs.
+        watches: functions that are called as watch(example, seen) for each example.
+            `seen.pairs` is from the first array of Batch.pairs.
 
     Returns:
         int64[len(Batch.pairs), C, C], confusion counts summed over the images; the
@@ -115,11 +115,11 @@ def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
 def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
     """Copies maps [devices, b, H, W] to the host; returns one example's map, unpadded.
 
-    JAX caches the copy on the host, so repeated calls transfer the maps only once.
+    JAX caches the copy, so repeated calls copy the maps only once.
 
     Args:
         maps: the maps of a batch.
-        place: (device, index) of the example.
+        place: (device, index on the device) of the example.
         member: the example.
     """
     height, width = member["label"].shape

@@ -1,7 +1,7 @@
 """MaxF and average precision of one class: the scores of the KITTI road benchmark.
 
 The scores are computed in the camera image and in a bird's-eye view. A pixel is
-assigned to the class if its probability of the class is at least the threshold.
+predicted as the class if its probability of the class is at least a threshold.
 
 Source: development kit of KITTI road (Fritsch, Kuehnl and Geiger, ITSC 2013). Scores:
 evalExp and pxEval_maximizeFMeasure in evaluateRoad.py and helper.py. Bird's-eye view:
@@ -23,17 +23,17 @@ _RIGHT_M, _AHEAD_M, _CELL_M = (-10, 10), (6, 46), 0.05
 
 
 def level_counts(levels: np.ndarray, labels: np.ndarray, positive: int) -> np.ndarray:
-    """Returns histograms of the predicted probability of a class.
+    """Returns histograms of a class's predicted probability, for two groups of pixels.
 
     Args:
-        levels: uint8[...], probability of the class in units of 1 / 255, rounded.
+        levels: uint8[...], probability of the class times 255, rounded.
         labels: uint8[...], true class ids, or IGNORE_LABEL for pixels that are not
             counted.
         positive: id of the class.
 
     Returns:
-        int64[LEVELS, 2]: for each value of `levels`, the number of pixels with another
-        label and the number of pixels with the label `positive`.
+        int64[LEVELS, 2]; for each value of `levels`: the number of pixels whose label
+        is another class, and the number of pixels whose label is `positive`.
     """
     valid = labels != IGNORE_LABEL
     index = levels[valid].astype(np.int64) * 2 + (labels[valid] == positive)
@@ -44,8 +44,8 @@ def max_f_and_precision(counts: np.ndarray) -> tuple[float | None, float | None]
     """Returns MaxF and the average precision of a class.
 
     MaxF is the largest F1 score over the thresholds 0/255, ..., 255/255. The average
-    precision is a mean over the recalls r = 0, 0.1, ..., 1: for each r, the highest
-    precision of all thresholds with a recall of at least r.
+    precision is the mean of 11 precisions: for each recall 0, 0.1, ..., 1, the highest
+    precision among the thresholds that reach at least this recall.
 
     Args:
         counts: int64[LEVELS, 2], see level_counts.
@@ -70,9 +70,9 @@ def from_above(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns the image pixel that each cell of the bird's-eye view shows.
 
-    The bird's-eye view is a grid of 800 x 400 cells on the road. The centre of cell
-    [j, i] lies 46 - 0.05 (j + 1/2) metres ahead and -10 + 0.05 (i + 1/2) metres to the
-    right of the camera.
+    The bird's-eye view is a grid of 800 x 400 square cells of 0.05 m on the road. The
+    grid extends from 6 m to 46 m ahead of the camera, and 10 m to the left and to the
+    right. Row 0 is farthest from the camera; column 0 is leftmost.
 
     Args:
         road_to_image: f64[3, 3], homography from (metres right, metres ahead, 1) to
@@ -80,9 +80,9 @@ def from_above(
         height, width: size of the image in pixels.
 
     Returns:
-        int[800, 400] rows and int[800, 400] columns of the pixels, counted from 0;
-        bool[800, 400], False for cells outside the image, for which row and column
-        are 0.
+        (rows, columns, inside), each [800, 400]: row and column of the pixel, counted
+        from 0, and whether the cell is inside the image. Row and column are 0 for cells
+        outside the image.
     """
     right, ahead = (
         np.arange(low, high, _CELL_M)[: round((high - low) / _CELL_M)] + _CELL_M / 2
@@ -106,8 +106,8 @@ class Thresholds:
         positive: id of the class.
         counts: int64[2, LEVELS, 2], histograms in the camera image and in the
             bird's-eye view; see level_counts.
-        images: int64[2], number of all images and of images with a known bird's-eye
-            view.
+        images: int64[2], the number of all images, and the number of images with a
+            bird's-eye view.
     """
 
     def __init__(self, positive: int, views: Mapping[str, np.ndarray]):
@@ -115,8 +115,8 @@ class Thresholds:
 
         Args:
             positive: id of the class.
-            views: image id -> homography `road_to_image`, see from_above; images
-                without a known bird's-eye view are absent.
+            views: maps image ids to the homography `road_to_image` of from_above.
+                Images that are absent have no bird's-eye view.
         """
         self.positive, self._views = positive, views
         self.counts = np.zeros((2, LEVELS, 2), np.int64)
@@ -149,8 +149,8 @@ class Thresholds:
         Returns:
             Dict with 'max_f_image' and 'average_precision_image' (camera image), and
             'max_f_bev' and 'average_precision_bev' (bird's-eye view); see
-            max_f_and_precision. The last two are absent unless the bird's-eye view of
-            every image is known.
+            max_f_and_precision. The bird's-eye scores are absent unless every image has
+            a bird's-eye view.
         """
         counts = sum_over_processes(self.counts)
         images, with_view = sum_over_processes(self.images)
