@@ -21,7 +21,7 @@ discover(__name__, __path__[0], PROTOCOLS=PROTOCOLS)
 
 
 def reported_fields(protocol: str) -> tuple[str, ...]:
-    """Returns the configuration fields that an evaluation report must contain.
+    """Returns names of the configuration fields that an evaluation report must contain.
 
     Args:
         protocol: name of the protocol of the evaluation.
@@ -31,7 +31,7 @@ def reported_fields(protocol: str) -> tuple[str, ...]:
 
 
 def of_whole_images(protocol: str) -> str:
-    """Returns the name of the protocol for predicting label maps of whole images.
+    """Returns the name of a protocol that predicts label maps of whole images.
 
     Args:
         protocol: name of a protocol.

@@ -30,9 +30,10 @@ def add_probabilities(
     Args:
         total: f32[H, W, C], the sum so far.
         logits: [F, h, w, C]; F is 1, or 2 for an image and its mirror image.
-        rows, columns: f32[F, H, h] and f32[F, W, w], upsampling matrices.
-        are_probabilities: whether `logits` are probabilities; they are then upsampled
-            and added without a softmax.
+        rows, columns: f32[F, H, h] and f32[F, W, w], matrices that upsample the rows
+            and the columns of the logits.
+        are_probabilities: True if `logits` contains probabilities, to which no softmax
+            is applied.
 
     Returns:
         f32[H, W, C], the new sum.
@@ -48,8 +49,8 @@ def add_probabilities(
 class AveragedScales:
     """Sums the class probabilities of an image over scales and mirror images.
 
-    The network processes the whole image at each scale, optionally also mirrored.
-    The softmax is computed at the original size of the image.
+    The network processes the whole image at each scale and, optionally, its mirror
+    image. The softmax is computed at the original size of the image.
 
     Source: section 3.1 of the paper averages predictions over scales, but does not
     state the scales. The scales and the mirroring are from the released code.
@@ -103,23 +104,24 @@ class AveragedScales:
 
     @property
     def num_views(self) -> int:
-        """Number of scaled and mirrored versions of an image that are summed."""
+        """The number of scaled and mirrored versions of an image that are summed."""
         return len(self._scales) * (2 if self._flip else 1)
 
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields the class probabilities of one image on each device.
+        """Yields summed class probabilities, for one image per device at a time.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with 'image' [H, W, 3] of pixel values.
 
         Yields:
-            (examples, probabilities, presence). Probabilities f32[devices, H, W, C] are
-            sums over scales and mirror images. Presence f32[devices, C] is the mean
-            probability that each class occurs in the image, or None if the network has
-            no SE branch. There can be fewer examples than devices.
+            (examples, probabilities, presence). `probabilities` is
+            f32[devices, H, W, C], the sum over scales and mirror images; H and W
+            include padding. `presence` is f32[devices, C], the mean probability that
+            each class occurs in the image, or None if the network has no SE branch.
+            There can be fewer examples than devices.
         """
 
         def sizes(example: dict):
@@ -147,14 +149,14 @@ class AveragedScales:
 
         Args:
             members: at most one example per device.
-            key: (height, width, scale); images are padded like an image of this height
-                and width.
+            key: (height, width, scale). All images are padded as an image of this
+                height and width would be.
         """
         views = [self._views(member["image"], key) for member in members]
         return parallel.spread(grouping.stack(views, len(self._devices)), self._devices)
 
     def _views(self, image: np.ndarray, key: tuple) -> canvas.Canvas:
-        """Returns one Canvas for the image and, if `flip` is set, its mirror image.
+        """Returns the padded image and, if `flip` is set, the padded mirror image.
 
         Args:
             image: [H, W, 3].
@@ -178,11 +180,14 @@ class AveragedScales:
 
 
 def _mean(presence: list[jax.Array | None]) -> jax.Array | None:
-    """Returns the mean class presence over all views, f32[devices, C], or None.
+    """Averages class presence over scales and mirror images.
 
     Args:
         presence: for each scale f32[devices, F, C], probability that each class occurs
             in each of F images; None if the network has no SE branch.
+
+    Returns:
+        f32[devices, C], or None if the network has no SE branch.
     """
     found = [each for each in presence if each is not None]
     return jnp.mean(jnp.concatenate(found, axis=1), axis=1) if found else None

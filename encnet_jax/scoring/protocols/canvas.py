@@ -1,13 +1,13 @@
 """Pads images of any size to a few sizes, and maps logits back to pixels.
 
-A canvas is an image, padded at the right and bottom. Its height and width are multiples
-of a number of pixels, the bucket, so that few programs are compiled for a data set of
-many image sizes.
+A canvas is an image that is padded at the right and bottom, so that its height and
+width are multiples of a number of pixels, the bucket. Few programs are then compiled
+for a data set of many image sizes.
 
-Two matrices, one for rows and one for columns, map logits to the pixels of the original
-image, padded to the bucket. The matrices combine upsampling, cropping the padding and
-resizing to the original size. They are inputs of the program, so that images of several
-sizes can use the same program.
+Each canvas has two matrices, one for rows and one for columns. The matrices upsample
+the logits, remove the padding and resize the result to the original image size.
+Compiled programs receive the matrices as inputs, so images of several sizes can use the
+same program.
 """
 
 import math
@@ -27,10 +27,11 @@ class Canvas(NamedTuple):
     Attributes:
         image: [Hb, Wb, 3], the resized image, padded with black at the right and
             bottom.
-        rows: f32[Ho, h], matrix from h rows of logits to Ho rows of the original image
-            with padding; zero for rows of the padding.
+        rows: f32[Ho, h], matrix that maps h rows of logits to the Ho rows of the
+            original image with padding; 0 for rows of the padding.
         columns: f32[Wo, w], the same for columns.
-        size: int32[2], height and width of the resized image in pixels, not padded.
+        size: int32[2], height and width of the resized image in pixels, without
+            padding.
     """
 
     image: np.ndarray
@@ -49,7 +50,7 @@ def place(
     as_alone: bool = False,
     room: tuple[int, int] | None = None,
 ) -> Canvas:
-    """Resizes an image and pads it with black.
+    """Resizes an image and pads the resized image with black.
 
     The padding affects the scores, unless the network ignores padding. Evaluation
     reports therefore state the bucket.
@@ -62,8 +63,8 @@ def place(
         align_corners: whether upsampling aligns the centres of the corner pixels.
         as_alone: True for networks that ignore padding: logits are upsampled as if the
             image were not padded.
-        room: the image is padded like an image of this (height, width), before
-            resizing; None for the size of `image`.
+        room: (height, width) of the largest image, before resizing, for which the
+            padded size is sufficient; None for the size of `image`.
     """
     height, width = image.shape[:2]
     scaled = scaled_size(height, width, scale)
@@ -90,7 +91,7 @@ def place(
 def sizes(
     height: int, width: int, scale: float, bucket: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns the sizes to which the resized and the original image are padded.
+    """Returns the padded sizes of an image, after and before resizing.
 
     Args:
         height, width: size of the original image in pixels.
@@ -98,8 +99,8 @@ def sizes(
         bucket: padded heights and widths are multiples of this number of pixels.
 
     Returns:
-        (height, width) of the resized image with padding; (height, width) of the
-        original image with padding.
+        Two pairs (height, width): the padded size of the resized image, and the padded
+        size of the original image.
     """
     scaled = scaled_size(height, width, scale)
     whole, native = (
@@ -167,7 +168,7 @@ def round_up(size: int, multiple: int) -> int:
 
 
 def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
-    """Pads an array [H, W, ...] to [height, width, ...] at the right and bottom."""
+    """Pads an array [H, W, ...] with `value` at the bottom and right."""
     widths = [(0, height - array.shape[0]), (0, width - array.shape[1])]
     widths += [(0, 0)] * (array.ndim - 2)
     return np.pad(array, widths, constant_values=value)
@@ -176,11 +177,11 @@ def pad(array: np.ndarray, height: int, width: int, value: int) -> np.ndarray:
 def lay_labels(
     members: list[dict], count: int, sides: tuple[int, int], key: str = "label"
 ) -> np.ndarray:
-    """Pads label maps at the right and bottom, and stacks them.
+    """Pads label maps at the right and bottom, and stacks the padded maps.
 
     Args:
         members: examples, each a dict with a label map uint8[h, w].
-        count: number of padded maps, at least the number of examples.
+        count: number of maps in the result, at least the number of examples.
         sides: (H, W) of a padded map.
         key: key of the label map in each example.
 

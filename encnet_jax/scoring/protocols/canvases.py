@@ -1,9 +1,9 @@
-"""Chooses a few canvases (padded sizes) for images of many sizes.
+"""Chooses a few padded sizes, called canvases, for images of many sizes.
 
-A program is compiled for each canvas. If the network ignores padding, the size of the
-canvas does not change the scores, and images of several sizes can share one canvas.
-A canvas is described by its room: (height, width) of the largest image that fits on it,
-before resizing.
+A program is compiled for each canvas. If the network ignores padding, the padding does
+not change the scores, and images of several sizes can be padded to the same size. The
+`room` of a canvas is the (height, width), before resizing, of the largest image that
+fits.
 """
 
 import itertools
@@ -28,19 +28,20 @@ _BACKGROUND = ThreadPoolExecutor(1)
 
 
 def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
-    """Chooses a few canvases (padded sizes) for many images, with little padding.
+    """Chooses a few padded sizes for many images, with little padding.
 
-    Each image uses the smallest canvas on which the image fits. A local search replaces
-    one canvas at a time by the best alternative, until no replacement reduces the
-    padding. The best result of several starting points is returned.
+    Each image is padded to the smallest chosen size into which the image fits. The
+    sizes are found by a local search from several starting points.
 
     Args:
         sizes: (height, width) of the images in pixels.
-        bucket: heights and widths of canvases are multiples of this number of pixels.
-        most: maximum number of canvases. Some images may fit on no canvas.
+        bucket: padded heights and widths are multiples of this number of pixels.
+        most: maximum number of padded sizes. Some images may fit into none of the
+            sizes.
 
     Returns:
-        For each canvas, the largest height and the largest width of the images on it.
+        (height, width) for each chosen size: the largest height and the largest width
+        of the images that are padded to this size.
     """
     images = np.array(list(sizes)).reshape(-1, 2)
     if not len(images):
@@ -79,25 +80,28 @@ def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
 
 
 class Canvases:
-    """The canvases (padded sizes) for the images of a data set or folder.
+    """The sizes to which the images of a data set or folder are padded.
 
     Attributes:
-        bucket: heights and widths of canvases are multiples of this number of pixels.
-        rooms: for each shared canvas, (height, width) of the largest image that fits;
-            empty if each image is only padded to multiples of `bucket`.
+        bucket: padded heights and widths are multiples of this number of pixels.
+        rooms: for each size that several images can share, (height, width) of the
+            largest image that fits. Other images are padded to multiples of `bucket`.
     """
 
     def __init__(self, bucket: int, sizes: Iterable[Size] = ()):
-        """Chooses shared canvases.
+        """Chooses the padded sizes.
 
         Args:
             bucket: see the class.
-            sizes: (height, width) of the images; if empty, no canvas is shared.
+            sizes: (height, width) of the images; if empty, images are only padded to
+                multiples of `bucket`.
         """
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest of `rooms` that fits an image, else the image's size.
+        """Returns the smallest of `rooms` into which an image fits.
+
+        If the image fits into none, returns the size of the image.
 
         Args:
             height, width: size of the image in pixels.
@@ -118,11 +122,11 @@ def blank(room: Sequence[Any]) -> dict[str, np.ndarray]:
 
 
 class AheadOfTime:
-    """Wraps a function that is compiled for each of several canvases (padded sizes).
+    """Wraps a function that is compiled for each of several padded image sizes.
 
-    While the devices process one canvas, the function is compiled for the next canvas
-    in a background thread, so that JAX's compilation cache contains the program before
-    a call needs it. With several processes, nothing is compiled ahead of time.
+    While the devices process images of one size, the function is compiled for the next
+    size in a background thread, so that later calls find the program in JAX's
+    compilation cache. With several processes, nothing is compiled ahead of time.
     """
 
     def __init__(
@@ -136,9 +140,9 @@ class AheadOfTime:
         Args:
             fn: return value of parallel.mapped, a function (variables, *inputs) ->
                 results.
-            canvases: (height, width, scale) of each expected canvas.
-            blank: function that returns the inputs of fn for black images, given an
-                element of `canvases`.
+            canvases: the keys of the expected calls; see __call__.
+            blank: function that returns the inputs of `fn` for black images, given a
+                key.
         """
         self._fn, self._canvases, self._blank = fn, list(canvases), blank
         self._started: dict[Hashable, Future | None] = {}
@@ -147,9 +151,10 @@ class AheadOfTime:
         """Returns fn(variables, *inputs).
 
         Args:
-            key: (height, width, scale) of the canvas of `inputs`. Other canvases than
-                those in `canvases` are allowed, but are not compiled ahead of time.
-            variables, inputs: arguments of fn.
+            key: (height, width, scale), which determines the padded size of the images.
+                If the key is not in `canvases`, the program is not compiled ahead of
+                time.
+            variables, inputs: arguments of `fn`.
         """
         if key in self._canvases and key not in self._started:
             self._announce(key)

@@ -51,7 +51,7 @@ def centre_crop(example: dict, crop_size: int) -> dict:
     "centre_crop", reported=("eval.crop_size", "eval.upsampled"), labels_all=False
 )
 class CentreCrop(Single):
-    """Predicts classes only in the centre of each image; see centre_crop."""
+    """Predicts the classes of the centre of each image; see centre_crop."""
 
     def __init__(self, forward: Forward, eval_config: Any, **how):
         """Stores the arguments; see Protocol.

@@ -1,4 +1,4 @@
-"""Predicts label maps from the scores of any protocol, refined by a dense CRF."""
+"""Refines the class scores of any protocol by a dense CRF, and predicts label maps."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -27,7 +27,7 @@ REFINED_FIELDS = {"none": (), "dense": FIELDS}
 
 
 def params_of(settings) -> dense.DenseParams:
-    """Returns the kernel parameters of the CRF from section `eval.dense`."""
+    """Returns the CRF's kernel parameters from section `eval.dense`."""
     return dense.DenseParams(*(getattr(settings, n) for n in dense.DenseParams._fields))
 
 
@@ -41,21 +41,22 @@ def refined_ids(
     iterations: int,
     pixel_fn: Callable = labels_only,
 ):
-    """Refines the scores of one padded image by the dense CRF and applies pixel_fn.
+    """Refines the scores of one padded image by a dense CRF, then applies `pixel_fn`.
 
     The padding does not affect the results for the pixels of the image.
 
     Args:
-        total: f32[H, W, C], 0 or more, proportional to the class probabilities.
+        total: f32[H, W, C], non-negative, proportional to the class probabilities.
         image: uint8[H, W, 3], padded at the right and bottom.
         size: int32[2], height and width without padding.
         params, radius, iterations: see dense.refine.
-        labels: optionally one array uint8[H, W], which is passed to pixel_fn.
-        pixel_fn: see whole_images.predict.
+        labels: optionally one array uint8[H, W], which is passed to `pixel_fn`.
+        pixel_fn: function that computes the result for each pixel; see
+            whole_images.predict.
 
     Returns:
-        The result of pixel_fn for the refined scores, a tree of arrays [1, H, W, ...];
-        values in the padding are meaningless.
+        The result of `pixel_fn`, a pytree of arrays [1, H, W, ...]; values in the
+        padding are meaningless.
     """
     inside = [jnp.arange(n) < size[i] for i, n in enumerate(total.shape[:2])]
     valid = inside[0][:, None] & inside[1][None]
@@ -74,7 +75,7 @@ def refined_ids(
 
 
 class DenseRefined:
-    """Predicts label maps from scores that a dense CRF refines, one per device."""
+    """Predicts label maps from class scores, which are first refined by a dense CRF."""
 
     def __init__(
         self,
@@ -100,12 +101,15 @@ class DenseRefined:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, Described) for each batch of one image per device.
+        """Yields the results of one image per device at a time.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
                 'label' uint8[H, W].
+
+        Yields:
+            (examples, results), where the results are a whole_images.Described.
 
         Raises:
             UserError: an image is smaller than a window of the CRF.
@@ -127,7 +131,7 @@ def make_refine(
     pixel_fn: Callable = labels_only,
     with_labels: bool = False,
 ) -> Callable:
-    """Returns refined_ids, mapped over devices: each device refines one image.
+    """Returns a function that applies refined_ids to one image on each device.
 
     Args:
         settings: section `eval.dense` of the configuration.
@@ -154,7 +158,8 @@ def checked(example: dict, radius: int) -> dict:
 
     Args:
         example: dict with 'image' uint8[H, W, 3].
-        radius: the windows of the CRF are 2 * radius + 1 pixels high and wide.
+        radius: radius of the CRF's windows in pixels. A window has a height and a width
+            of 2 * radius + 1.
 
     Raises:
         UserError: the height or the width of the image is smaller than a window.
@@ -180,8 +185,8 @@ def place(members: list[dict], room: tuple[int, int], devices: list) -> tuple:
         devices: the devices to use.
 
     Returns:
-        uint8[devices, H, W, 3] padded images; int32[devices, 2], (height, width) of
-        each image without padding.
+        (images, sizes): the padded images, uint8[devices, H, W, 3], and the (height,
+        width) of each image without padding, int32[devices, 2].
     """
     images = [canvas.pad(np.asarray(m["image"]), *room, 0) for m in members]
     sizes = [np.asarray(m["image"].shape[:2], np.int32) for m in members]

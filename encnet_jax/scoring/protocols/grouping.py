@@ -20,15 +20,15 @@ def by_key(
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples with equal keys.
 
-    Examples wait in incomplete lists, one for each key, until a list is complete.
-    At the end, the incomplete lists are yielded.
+    Examples wait in incomplete lists, one for each key, until a list is complete. At
+    the end, the incomplete lists are yielded.
 
     Args:
         examples: the examples, dicts.
         size: number of examples in a list.
         key: function that returns the key of an example, such as the image size.
-        max_waiting_bytes: maximum size of the arrays of all waiting examples. If they
-            exceed this size, the incomplete list with the most bytes is yielded.
+        max_waiting_bytes: maximum size of the arrays of all waiting examples. If the
+            arrays are larger, the incomplete list with the most bytes is yielded.
     """
     waiting, held = defaultdict(list), 0
     for example in examples:
@@ -57,8 +57,8 @@ def by_similarity(
 ) -> Iterator[list[dict]]:
     """Yields lists of `size` examples with similar keys; the last list can be shorter.
 
-    Reads `sorted_groups` lists at a time and sorts their examples by key. If `size` is
-    1, the order of the examples does not change.
+    Reads `size * sorted_groups` examples at a time, and sorts these examples by key. If
+    `size` is 1, the order of the examples does not change.
 
     Args:
         examples: the examples, dicts.
@@ -73,11 +73,11 @@ def by_similarity(
 
 
 def stack(trees: list, size: int):
-    """Stacks trees of arrays along a new first axis, padded with zeros to [size, ...].
+    """Stacks pytrees of arrays along a new first axis, and pads this axis to `size`.
 
     Args:
-        trees: at most `size` trees of equal structure and array shapes.
-        size: length of the new first axis.
+        trees: at most `size` pytrees of equal structure and array shapes.
+        size: length of the new first axis. The padding is zeros.
     """
 
     def stacked(*arrays: np.ndarray) -> np.ndarray:

@@ -15,8 +15,8 @@ from encnet_jax.scoring.protocols.protocol import Protocol
     ),
 )
 class Multiscale(Protocol):
-    """Averages probabilities over eval.scales and, if eval.flip, mirror images."""
+    """Averages probabilities over eval.scales and, with eval.flip, mirror images."""
 
     def scorer(self):
-        """Returns an AveragedScales for eval.scales; see Protocol.scorer."""
+        """Returns a scorer that averages over eval.scales; see Protocol.scorer."""
         return self.averaged(self.eval_config.scales, self.eval_config.flip)

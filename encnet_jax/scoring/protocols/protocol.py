@@ -1,7 +1,7 @@
 """The base class of evaluation protocols, and the objects that a protocol creates.
 
-A scorer computes class scores for every pixel of an image. A labeller computes class
-ids, or other results of a pixel_fn, for every pixel.
+A scorer computes class scores for every pixel of an image. A labeller computes a result
+for every pixel, by default the class id.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -43,7 +43,7 @@ class Protocol:
         devices: list,
         canvases: Canvases | None = None,
     ):
-        """Stores the arguments, see the class; nothing is compiled yet."""
+        """Stores the arguments (see the class); nothing is compiled yet."""
         self.forward, self.eval_config = forward, eval_config
         self.canvases = canvases or Canvases(eval_config.bucket)
         self.batch_size, self.devices = batch_size, devices
@@ -56,10 +56,10 @@ class Protocol:
         """Returns an object with a method `scores`, such as AveragedScales.
 
         `scores(variables, examples)` yields (examples, scores, presence) for one image
-        on each device:
+        per device at a time:
 
-        - scores: f32[devices, H, W, C], 0 or more, proportional to the class
-          probabilities, at the original size of the images, padded.
+        - scores: f32[devices, H, W, C], non-negative, proportional to the class
+          probabilities, at the original size of the images with padding.
         - presence: f32[devices, C], probability that each class occurs in the image;
           None if the network has no SE branch.
         """
@@ -68,7 +68,8 @@ class Protocol:
     def labeller(self, pixel_fn: Callable, with_labels: bool) -> Any:
         """Returns an object with a method `describe`, such as ArgMax.
 
-        `describe(variables, examples)` yields (examples, Described) for each batch.
+        `describe(variables, examples)` yields (examples, results) for each batch, where
+        the results are a whole_images.Described.
 
         Args:
             pixel_fn, with_labels: see whole_images.WholeImages.
@@ -99,7 +100,7 @@ class Protocol:
 
 
 class ArgMax:
-    """Applies a pixel_fn, by default argmax, to the class scores of a scorer."""
+    """Computes a result for every pixel, by default the class id, from class scores."""
 
     def __init__(
         self,
@@ -128,12 +129,15 @@ class ArgMax:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, Described) for each batch of one image per device.
+        """Yields the results of one image per device at a time.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
                 'label' uint8[H, W].
+
+        Yields:
+            (examples, results), where the results are a whole_images.Described.
         """
         for members, total, presence in self._scorer.scores(variables, examples):
             labels: tuple = ()
@@ -144,12 +148,12 @@ class ArgMax:
 
 
 class Labeller(NamedTuple):
-    """The functions that compute class ids, or other results, under a protocol.
+    """Two functions that compute a result for every pixel, by default the class id.
 
     Attributes:
         view: function that returns the part of an example to evaluate; see
             Protocol.view.
-        describe: function (variables, examples) that yields (examples, Described) for
+        describe: function (variables, examples) that yields (examples, results) for
             each batch; see WholeImages.describe. Apply `view` to the examples first.
     """
 
@@ -176,8 +180,8 @@ def make(
         refine: 'none', or 'dense' to refine scores by a dense CRF.
         pixel_fn: function that computes the results for every pixel, by default class
             ids; see whole_images.predict.
-        with_labels: whether the labels of the examples are passed to pixel_fn.
-        how: batch_size, devices and canvases; see Protocol.
+        with_labels: whether the labels of the examples are passed to `pixel_fn`.
+        how: further arguments of Protocol: `batch_size`, `devices` and `canvases`.
 
     Raises:
         UserError: no protocol has this name.
@@ -195,11 +199,11 @@ def make(
 
 
 def tempered(pixel_fn: Callable, temperature: float) -> Callable:
-    """Wraps a pixel_fn: applies a softmax temperature to the probabilities first.
+    """Wraps a `pixel_fn`: applies a softmax temperature to its input probabilities.
 
     Args:
-        pixel_fn: called with the new probabilities as weights; see
-            whole_images.predict.
+        pixel_fn: function (scores, weights, *labels); see whole_images.predict. The
+            weights are replaced by the new probabilities.
         temperature: softmax temperature (eval.temperature); 1 has no effect.
     """
     if temperature == 1:
@@ -226,14 +230,15 @@ def of_name(protocol: str, forward: Forward, eval_config: Any, **how) -> Protoco
 
 
 def upsampled(forward: Forward, maps: str) -> tuple[Forward, bool]:
-    """Returns a forward pass that computes the maps to upsample.
+    """Returns a forward pass that outputs logits or probabilities, for upsampling.
 
     Args:
         forward: the network's forward pass.
-        maps: what to upsample, 'logits' or 'probabilities'; see eval.upsampled.
+        maps: 'logits' or 'probabilities'; see eval.upsampled.
 
     Returns:
-        The forward pass; True if its Outputs.logits are probabilities.
+        (forward, are_probabilities). If `are_probabilities` is True, the field `logits`
+        of Outputs contains probabilities.
     """
     if maps == "probabilities":
         probabilities = partial(_probabilities, apply_fn=forward.apply_fn)

@@ -18,11 +18,11 @@ class Single(Protocol):
     """
 
     def scorer(self):
-        """Returns an AveragedScales with one scale; see Protocol.scorer."""
+        """Returns a scorer for one scale; see Protocol.scorer."""
         return self.averaged()
 
     def labeller(self, pixel_fn: Callable, with_labels: bool):
-        """Returns a WholeImages; see Protocol.labeller."""
+        """Returns a labeller for one scale, a WholeImages; see Protocol.labeller."""
         forward, are_probabilities = upsampled(self.forward, self.eval_config.upsampled)
         return WholeImages(
             forward,

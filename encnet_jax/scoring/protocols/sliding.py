@@ -1,9 +1,8 @@
-"""The `release` protocol: sliding windows over scaled images.
+"""The `release` protocol: applies the network to sliding windows of scaled images.
 
-The windows of consecutive images are processed in batches of one static shape, so that
-the network is compiled only once for a data set. Only the small programs that crop
-windows and add scores are compiled for each padded image size. Each device processes
-different images.
+All windows have the same size and are processed in batches of the same size, so the
+network is compiled only once for a data set. The programs that crop windows and add
+scores are small; they are compiled for each padded image size.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,15 +27,15 @@ MAX_EXPONENT = 80.0
 
 
 def cut(image: jax.Array, rows: jax.Array, columns: jax.Array) -> tuple:
-    """Scales an image and crops one window.
+    """Scales an image and crops one window of the scaled image.
 
     Args:
         image: [H, W, 3], the original image; pixel values in 0..255, any dtype.
-        rows, columns: cut_rows and cut_columns of the window; see windows.Window.
+        rows, columns: fields cut_rows and cut_columns of a windows.Window.
 
     Returns:
-        f32[crop, crop, 3], the window; f32[crop], 1 for rows of the window inside the
-        image, else 0; f32[crop], the same for columns.
+        (window, rows_inside, columns_inside). The window is f32[crop, crop, 3]. The
+        other two arrays are f32[crop]: 1 for rows or columns inside the image, else 0.
     """
     matrices = [
         windows.tap_matrix(t, n)
@@ -58,18 +57,19 @@ def window_scores(
     forward: Forward,
     flip: bool,
 ) -> tuple[tuple[jax.Array, ...], jax.Array | None]:
-    """Returns the scores of windows, exp(upsampled logits), and the class presence.
+    """Applies a network to windows; returns exp(upsampled logits) as scores.
 
     Args:
         variables: variables of the network.
         pixels: for each of n windows, the result of `cut`.
         forward: the network's forward pass.
-        flip: whether to also process mirrored windows. The logits of a window and of
-            its mirror image are added before exp; their class presence is averaged.
+        flip: whether to also process the mirror image of each window. The logits of a
+            window and of its mirror image are added; the class presences are averaged.
 
     Returns:
-        n arrays f32[crop, crop, C], the scores; f32[n, C], probability that each class
-        occurs in the window, or None if the network has no SE branch.
+        (scores, presence). The scores are n arrays f32[crop, crop, C]. `presence` is
+        f32[n, C], the probability that each class occurs in the window, or None if the
+        network has no SE branch.
     """
     x, rows, columns = map(jnp.stack, zip(*pixels, strict=True))
     if flip:
@@ -107,8 +107,8 @@ def largest_presence(
     Args:
         so_far: f32[C], the maximum over the previous windows of the image.
         presence: f32[C], probability that each class occurs in this window.
-        paste_rows: see windows.Window. If all weights are 0, the window is padding and
-            `presence` is ignored.
+        paste_rows: field of this window's windows.Window. If all weights are 0, the
+            window is not part of the image, and `presence` is ignored.
     """
     shown = jnp.any(paste_rows[:, 1:] != 0)
     return jnp.where(shown, jnp.maximum(so_far, presence), so_far)
@@ -118,9 +118,10 @@ def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Arr
     """Resizes the scores of a window and adds the result to the scores of the image.
 
     Args:
-        total: f32[H, W, C], sum of scores at the original size of the image, padded.
+        total: f32[H, W, C], sum of scores at the original size of the image with
+            padding.
         scores: f32[crop, crop, C], scores of the window.
-        rows, columns: paste_rows and paste_columns of the window; see windows.Window.
+        rows, columns: fields paste_rows and paste_columns of a windows.Window.
 
     Returns:
         f32[H, W, C], the new sum.
@@ -135,7 +136,7 @@ def paste(total: jax.Array, scores: jax.Array, rows: jax.Array, columns: jax.Arr
 
 @dataclass
 class _Round:
-    """The state of one image on each device while its windows are processed."""
+    """A group of images, one on each device, and the progress of their windows."""
 
     members: list[dict]
     pixels: np.ndarray
@@ -146,7 +147,7 @@ class _Round:
 
 
 class SlidingWindows:
-    """Sums the scores of sliding windows over an image; caches compiled programs."""
+    """Computes class scores of images: sums the scores of the sliding windows."""
 
     def __init__(
         self,
@@ -163,8 +164,8 @@ class SlidingWindows:
             forward: the network's forward pass.
             settings: section `eval` of the configuration, with the fields `scales`,
                 `flip`, `base_size` and `crop_size`.
-            canvases: the sizes to which original images are padded. The padding does
-                not affect the scores.
+            canvases: the sizes to which images are padded before scaling. The padding
+                does not affect the scores.
             batch_size: number of windows in a batch on each device, not counting
                 mirrored windows.
             devices: the devices to use.
@@ -190,17 +191,17 @@ class SlidingWindows:
     def scores(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], jax.Array, jax.Array | None]]:
-        """Yields the scores of one image on each device.
+        """Yields the class scores of one image per device at a time.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with 'image' [H, W, 3] of pixel values.
 
         Yields:
-            (examples, scores, presence). Scores f32[devices, H, W, C] are sums over
-            windows and scales. Presence f32[devices, C] is the maximum over windows of
-            the probability that each class occurs, or None if the network has no SE
-            branch.
+            (examples, scores, presence). `scores` is f32[devices, H, W, C], the sum
+            over windows and scales; H and W include padding. `presence` is
+            f32[devices, C], the maximum over windows of the probability that each class
+            occurs, or None if the network has no SE branch.
         """
         queue = []
         for round_ in self._rounds(examples):
@@ -268,9 +269,11 @@ class SlidingWindows:
 
 
 def _zip_longest(plans: list) -> Iterator[list]:
-    """Yields the first window of every plan, then the second window of every plan, ...
+    """Yields the first window of every image, then the second windows, etc.
 
-    Shorter plans are padded with windows in which all arrays are zero.
+    Args:
+        plans: the windows of each image. Images with fewer windows are given windows in
+            which all arrays are zero.
     """
     nothing = jax.tree.map(np.zeros_like, plans[0][0])
     for index in range(max(map(len, plans))):
@@ -282,10 +285,10 @@ def _zip_longest(plans: list) -> Iterator[list]:
     reported=("eval.base_size", "eval.crop_size", "eval.scales", "eval.flip"),
 )
 class Release(Protocol):
-    """Sliding windows over scaled images, as in the authors' released code."""
+    """Evaluates sliding windows of scaled images, as in the authors' released code."""
 
     def scorer(self):
-        """Returns a SlidingWindows; see Protocol.scorer."""
+        """Returns a scorer for sliding windows; see Protocol.scorer."""
         return SlidingWindows(
             self.forward,
             self.eval_config,

@@ -1,6 +1,6 @@
-"""Predicts label maps of whole images; all images of a batch have one padded size.
+"""Predicts label maps of whole images; all images of a batch are padded to one size.
 
-A function, pixel_fn, computes the result for each pixel, by default the class id; see
+A function, `pixel_fn`, computes the result for each pixel, by default the class id; see
 `predict`.
 """
 
@@ -28,11 +28,12 @@ class Described(NamedTuple):
     """Results of a batch of images.
 
     Attributes:
-        pixels: results of pixel_fn, a tree of arrays [devices, b, H, W, ...] at the
-            original size of the images, padded.
+        pixels: the result for each pixel, a pytree of arrays [devices, b, H, W, ...] at
+            the original size of the images with padding; b is the number of images per
+            device.
         presence: f32[devices, b, C], probability that each class occurs in the image:
-            the mean over scales and mirror images, or the maximum over windows. None if
-            the network has no SE branch.
+            the mean over scales and mirror images, or the maximum over sliding windows.
+            None if the network has no SE branch.
     """
 
     pixels: Any
@@ -40,11 +41,11 @@ class Described(NamedTuple):
 
     @classmethod
     def one_each(cls, pixels: Any, presence: jax.Array | None) -> "Described":
-        """Returns the results of a batch with one image on each device.
+        """Creates the results of a batch with one image on each device.
 
         Args:
-            pixels: tree of arrays [devices, 1, H, W, ...].
-            presence: f32[devices, C], or None.
+            pixels: pytree of arrays [devices, 1, H, W, ...].
+            presence: f32[devices, C], or None if the network has no SE branch.
         """
         return cls(pixels, None if presence is None else presence[:, None])
 
@@ -61,16 +62,16 @@ def map_native(
     Blocks of rows are processed one after the other, to save memory.
 
     Args:
-        fn: function of r rows of upsampled logits, f32[B, r, W, C], and the same rows
-            of each of `maps`, [B, r, W, ...]. Returns a tree of arrays [b, r, ...]; b
-            can differ from B.
+        fn: function (logits, *maps) of a block of r rows: upsampled logits
+            f32[B, r, W, C] and maps [B, r, W, ...]. Returns a pytree of arrays
+            [b, r, ...]; b can differ from B.
         logits: f32[B, h, w, C].
         rows, columns: f32[B, H, h] and f32[B, W, w], upsampling matrices; see
             canvas.Canvas.
-        maps: arrays [B, H, W, ...], further inputs of fn.
+        maps: arrays [B, H, W, ...], further inputs of `fn`.
 
     Returns:
-        The results of fn for all rows, a tree of arrays [b, H, ...]; values in the
+        The results of `fn` for all rows, a pytree of arrays [b, H, ...]; values in the
         padding are meaningless.
     """
     height = rows.shape[1]
@@ -102,8 +103,8 @@ def map_native(
 def class_ids(scores: jax.Array) -> jax.Array:
     """Returns the class with the largest score of each pixel, uint8[...].
 
-    Pixels with a NaN score or an infinite largest score have IGNORE_LABEL. (For these
-    pixels, argmax would return an arbitrary class.)
+    The result is IGNORE_LABEL for pixels that have a NaN score or whose largest score
+    is infinite.
 
     Args:
         scores: [..., C].
@@ -118,7 +119,7 @@ def class_ids(scores: jax.Array) -> jax.Array:
 def canvas_outputs(
     variables: dict, placed: canvas.Canvas, *, forward: Forward
 ) -> Outputs:
-    """Returns the outputs of a network for a batch of padded images, with f32 logits.
+    """Applies a network to a batch of padded images; returns Outputs with f32 logits.
 
     Args:
         variables: variables of the network.
@@ -134,9 +135,10 @@ def canvas_outputs(
 
 
 def weights_of(logits: jax.Array) -> jax.Array:
-    """Returns weights f32[..., C] in [0, 1], proportional to the softmax of logits.
+    """Returns unnormalised class probabilities, f32[..., C] in [0, 1].
 
-    Weights are cheaper than probabilities; see probabilities_of for the conversion.
+    Unnormalised probabilities are cheaper than a softmax; `probabilities_of` normalises
+    them.
 
     Args:
         logits: f32[..., C].
@@ -145,33 +147,33 @@ def weights_of(logits: jax.Array) -> jax.Array:
 
 
 def probabilities_of(weights: jax.Array) -> jax.Array:
-    """Returns probabilities: weights f32[..., C] divided by their sum over classes.
+    """Divides weights by their sum over classes; returns probabilities, f32[..., C].
 
     Args:
-        weights: f32[..., C], 0 or more.
+        weights: f32[..., C], non-negative.
     """
     return weights / jnp.maximum(jnp.sum(weights, axis=-1, keepdims=True), 1e-30)
 
 
 def labels_only(scores: jax.Array, weights: jax.Array) -> jax.Array:
-    """The default pixel_fn: returns the class with the largest score, uint8[...].
+    """Returns the class with the largest score, uint8[...]; the default `pixel_fn`.
 
     Args:
         scores: f32[..., C].
-        weights: not used; a pixel_fn must accept this argument.
+        weights: not used; every `pixel_fn` must accept this argument.
     """
     return class_ids(scores)
 
 
 def of_shares(pixel_fn: Callable) -> Callable:
-    """Wraps a pixel_fn for scores that are proportional to the probabilities.
+    """Wraps a `pixel_fn` for scores that are proportional to the class probabilities.
 
     Args:
         pixel_fn: function (scores, weights, *labels); see `predict`.
 
     Returns:
-        A function (scores, weights, *labels) that returns
-        pixel_fn(scores, scores, *labels).
+        A function (scores, weights, *labels) that ignores its weights and calls
+        `pixel_fn` with the scores as weights.
     """
 
     def described(scores, _, *labels):
@@ -187,21 +189,22 @@ def predict(
     forward: Forward,
     pixel_fn: Callable = labels_only,
 ) -> Described:
-    """Applies a network to a batch of images, and pixel_fn to every pixel.
+    """Applies a network to a batch of images, and `pixel_fn` to every pixel.
 
     Args:
         variables: variables of the network.
         placed: the padded images, a Canvas whose arrays have a leading axis of images.
-        labels: optionally one array uint8[B, H, W] at the original size of the images,
-            padded. The array is passed to pixel_fn.
+        labels: optionally one array uint8[B, H, W], the label maps with padding, which
+            is passed to `pixel_fn`.
         forward: the network's forward pass.
-        pixel_fn: function (logits, weights, *labels) that returns a tree of arrays with
-            the results for each pixel. Logits and weights are f32[..., C], labels
+        pixel_fn: function (logits, weights, *labels) that returns a pytree of arrays
+            with the results for each pixel. Logits and weights are f32[..., C], labels
             uint8[...]; the weights are proportional to the probabilities.
 
     Returns:
-        The results of pixel_fn, a tree of arrays [B, H, W, ...]; f32[B, C], probability
-        that each class occurs in the image, or None if the network has no SE branch.
+        A Described: `pixels` is the result of `pixel_fn`, a pytree of arrays
+        [B, H, W, ...]; `presence` is f32[B, C], or None if the network has no SE
+        branch.
     """
     logits, presence = canvas_outputs(variables, placed, forward=forward)
 
@@ -234,7 +237,7 @@ class WholeImages:
             devices: the devices to use.
             pixel_fn: function that computes the results for every pixel, by default
                 class ids; see predict.
-            with_labels: whether the labels of the examples are passed to pixel_fn.
+            with_labels: whether the labels of the examples are passed to `pixel_fn`.
         """
         self._with_labels = with_labels
         self._scale, self._canvases = forward.input_scale, canvases
@@ -260,15 +263,18 @@ class WholeImages:
     def describe(
         self, variables: dict, examples: Iterable[dict]
     ) -> Iterator[tuple[list[dict], Described]]:
-        """Yields (examples, Described) for each batch of images.
+        """Yields the results of one batch of images at a time.
 
         The images of a batch are padded to the same size. If a batch has fewer than
-        `batch_size` examples, the arrays contain further results without meaning.
+        `batch_size` examples, meaningless results follow the results of the examples.
 
         Args:
             variables: variables of the network, replicated on the devices.
             examples: dicts with 'image' uint8[H, W, 3] and, if `with_labels` is set,
                 'label' uint8[H, W].
+
+        Yields:
+            (examples, results), where the results are a Described.
         """
 
         def room(example: dict) -> Size:
@@ -283,11 +289,11 @@ class WholeImages:
             yield members, self._predict((*shared, self._scale), variables, *batch)
 
     def _batch(self, members: list[dict], room: tuple[int, int]) -> tuple:
-        """Returns the inputs of `predict` for examples: images padded to one size.
+        """Returns the inputs of `predict` for examples, with images padded to one size.
 
         Args:
             members: the examples.
-            room: images are padded like an image of this (height, width).
+            room: all images are padded as an image of this (height, width) would be.
         """
         placed = [self._place(np.asarray(m["image"]), room=room) for m in members]
         batch: tuple = (grouping.stack(placed, self._batch_size),)

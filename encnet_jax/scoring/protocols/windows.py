@@ -1,9 +1,9 @@
-"""Plans the sliding windows of the released code's evaluation.
+"""Computes the sliding windows of the released code's evaluation.
 
 All windows are squares of the same size, so that the network is compiled only once for
-a data set. A window is described by taps: three numbers for each row and each column.
-From the taps, the device computes two pairs of matrices. One pair scales the image and
-crops the window; the other pair resizes the window's scores to the original image.
+a data set. A window consists of weights for linear interpolation. One pair of arrays
+scales the image and crops the window; the other pair resizes the window's scores to the
+original image.
 """
 
 import functools
@@ -20,16 +20,17 @@ from encnet_jax.models.resize import neighbours, sample_positions
 class Window(NamedTuple):
     """One window of an image at one scale.
 
-    Taps f32[n, 3] describe the linear interpolation of n output samples. Row i contains
-    the index of an input sample, the weight of this sample, and the weight of the next
-    input sample. A sample outside the input has weight 0.
+    Each field f32[n, 3] describes the linear interpolation of n output samples. Row i
+    contains the index of an input sample, the weight of this sample, and the weight of
+    the next input sample. A sample outside the input has weight 0.
 
     Attributes:
-        cut_rows, cut_columns: f32[crop, 3], taps from the original image to the window.
-            The weights of pixels outside the image are 0: these pixels are black.
-        paste_rows, paste_columns: f32[H, 3] and f32[W, 3], taps from the window to the
-            original image with padding. The weights are divided by the number of
-            windows that cover a pixel.
+        cut_rows, cut_columns: f32[crop, 3], interpolation from the original image to
+            the window. The weights of pixels outside the image are 0: these pixels are
+            black.
+        paste_rows, paste_columns: f32[H, 3] and f32[W, 3], interpolation from the
+            window to the original image with padding. The weights are divided by the
+            number of windows that cover a pixel.
     """
 
     cut_rows: np.ndarray
@@ -39,10 +40,10 @@ class Window(NamedTuple):
 
 
 def tap_matrix(taps: jax.Array, size: int) -> jax.Array:
-    """Converts taps to the matrix that maps input samples to output samples.
+    """Returns the matrix of a linear interpolation from input to output samples.
 
     Args:
-        taps: f32[n, 3], see Window.
+        taps: f32[n, 3], indices and weights of the interpolation; see Window.
         size: number of input samples.
 
     Returns:
@@ -61,7 +62,7 @@ def scaled_size(
 
     Args:
         height, width: size of the original image in pixels.
-        scale, base_size: the resized long side has ceil(base_size * scale) pixels.
+        scale, base_size: their product, rounded up, is the resized long side in pixels.
     """
     long_side = math.ceil(base_size * scale)
     if height > width:
@@ -112,7 +113,7 @@ def plan(
     Args:
         height, width: size of the original image in pixels.
         canvas: (height, width) of the original image with padding.
-        scales: lengths of the long side of the scaled images, relative to base_size.
+        scales: length of the long side of each scaled image, relative to base_size.
         base_size: length of the long side at scale 1, in pixels.
         crop_size: height and width of a window in pixels.
         align_corners: whether resizing aligns the centres of the corner pixels.
@@ -140,7 +141,7 @@ def plan(
 
 
 def _side(native, scaled, start, room, crop_size, align_corners):
-    """Returns the taps of a window along one axis; see Window.
+    """Returns the interpolation of one window along one axis; see Window.
 
     Args:
         native, scaled: height or width of the original and of the scaled image.
@@ -149,8 +150,8 @@ def _side(native, scaled, start, room, crop_size, align_corners):
         crop_size, align_corners: see plan.
 
     Returns:
-        f32[crop_size, 3] taps from the original image to the window; f32[room, 3] taps
-        from the window to the original image with padding.
+        f32[crop_size, 3], from the original image to the window; and f32[room, 3], from
+        the window to the original image with padding.
     """
     index = np.arange(start, start + crop_size)
     cut = _taps(index, native, scaled, align_corners)
@@ -170,7 +171,7 @@ def _side(native, scaled, start, room, crop_size, align_corners):
 
 
 def _taps(index, source, target, align_corners):
-    """Returns taps f64[n, 3] of linear interpolation; see Window.
+    """Returns the indices and weights of a linear interpolation, f64[n, 3]; see Window.
 
     Args:
         index: int[n], indices of output samples.
