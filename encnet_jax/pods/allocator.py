@@ -14,9 +14,9 @@ def keep_freed_memory() -> bool:
 
     Every training step on a CPU, and every input batch on any host, allocates arrays of
     the same large sizes. By default, glibc returns the memory of large arrays to the
-    operating system, which clears every page before the next allocation. For small
-    networks, clearing takes a third of the time of a training step or of loading a
-    batch. After a call of this function, the memory of the process never shrinks.
+    operating system, which clears every page before the next allocation. Clearing takes
+    a third of the time of loading a batch, or of a training step of a small network.
+    After a call of this function, the memory of the process never shrinks.
     Commands that limit their memory therefore do not call this function.
 
     Returns:
