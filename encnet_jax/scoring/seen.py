@@ -23,8 +23,8 @@ class Seen(NamedTuple):
         presence: f32[C], probability that each class occurs in the image; None if the
             network has no SE branch.
         confidence: function that returns f32[H, W], the largest class probability of
-            each pixel, NaN for pixels that are not counted; None unless the evaluator
-            computes calibration terms.
+            each pixel, NaN for pixels that calibration.PixelTerms does not count; None
+            unless the evaluator computes calibration terms.
         sums: f32[H, 2], see calibration.row_sums; None unless the evaluator computes
             calibration terms.
         levels: function that returns uint8[H, W], the probability of the evaluator's
@@ -113,7 +113,7 @@ def _show(batch: Batch, pairs: np.ndarray, watches: Sequence[Watch]) -> None:
 
 
 def _fetched(maps: jax.Array, place: tuple, member: dict) -> np.ndarray:
-    """Copies maps [devices, b, H, W] to the host; returns one example's map, unpadded.
+    """Copies maps [devices, b, H, W] to the host; returns one map without padding.
 
     JAX caches the copy, so repeated calls copy the maps only once.
 

@@ -1,7 +1,7 @@
 """MaxF and average precision of one class: the scores of the KITTI road benchmark.
 
 The scores are computed in the camera image and in a bird's-eye view. A pixel is
-predicted as the class if its probability of the class is at least a threshold.
+predicted as the class if the predicted probability is at least a threshold.
 
 Source: development kit of KITTI road (Fritsch, Kuehnl and Geiger, ITSC 2013). Scores:
 evalExp and pxEval_maximizeFMeasure in evaluateRoad.py and helper.py. Bird's-eye view:

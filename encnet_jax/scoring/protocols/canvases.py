@@ -99,9 +99,9 @@ class Canvases:
         self.bucket, self.rooms = bucket, choose(sizes, bucket)
 
     def room(self, height: int, width: int) -> Size:
-        """Returns the smallest of `rooms` into which an image fits.
+        """Returns the smallest (height, width) in `rooms` into which an image fits.
 
-        If the image fits into none, returns the size of the image.
+        If there is none, returns the size of the image.
 
         Args:
             height, width: size of the image in pixels.
