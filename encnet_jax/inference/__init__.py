@@ -1,1 +1,1 @@
-"""Labels images of any size with a trained network: images in Python, or files."""
+"""Labels every pixel of images with a trained network, in Python or from files."""

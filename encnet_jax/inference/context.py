@@ -21,9 +21,9 @@ class SceneContext(NamedTuple):
     Attributes:
         gates: f32[D] in [0, 1], the factor by which each channel is multiplied.
         features: f32[h, w, D], the feature map before the multiplication by the gates.
-        assignment: f32[h, w, K], the soft assignment of each position: weights of the
-            K codewords that sum to 1. None without codewords (`model.num_codes` 0).
-        presence: f32[C] in [0, 1], probability that each class occurs in the image;
+        assignment: f32[h, w, K], the weights of the K codewords at each position; the
+            weights of a position sum to 1. None if `model.num_codes` is 0.
+        presence: f32[C] in [0, 1], the probability that each class is in the image;
             None if the network has no SE branch.
     """
 
@@ -33,18 +33,22 @@ class SceneContext(NamedTuple):
     presence: np.ndarray | None
 
     def codeword_usage(self) -> np.ndarray | None:
-        """Returns f32[K], the mean weight of each codeword; None without codewords."""
+        """Returns f32[K], the mean weight of each codeword over all positions.
+
+        Returns None if the network has no codewords.
+        """
         if self.assignment is None:
             return None
         return self.assignment.reshape(-1, self.assignment.shape[-1]).mean(0)
 
 
 def scene_context(network: Network, image: np.ndarray) -> SceneContext:
-    """Runs a network on one whole image; returns values of the Context Encoding Module.
+    """Returns the Context Encoding Module's intermediate values for one image.
 
     Args:
         network: a trained EncNet.
-        image: uint8[H, W, 3], not yet resized by the factor `data.input_scale`.
+        image: uint8[H, W, 3], the original image, which this function resizes by the
+            factor `data.input_scale`.
 
     Raises:
         UserError: the network has no Context Encoding Module.

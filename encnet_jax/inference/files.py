@@ -27,16 +27,16 @@ def prepare(
 
     Args:
         sources: image files, folders of images, or patterns such as 'photos/*.jpg'.
-        output: folder for the results, which must not be a folder of the images; may be
-            in an object store.
-        recursive: whether to read subfolders, too.
-        scores: whether files of scores will also be written.
-        overwrite: whether results of an earlier call may be replaced.
+        output: folder for the results, on a disk or in an object store. The folder must
+            not be the folder of any of the images.
+        recursive: whether to also read the subfolders of source folders.
+        scores: whether `predict_files` will be called with `top` > 0.
+        overwrite: whether existing result files may be replaced.
 
     Returns:
-        {name: path of the image}. A name is a path without suffix, relative to the
-        source folder. For a source file or a pattern, the name is the file name without
-        suffix. The names of an image's result files start with the image's name.
+        {name: path} of the images. The name of an image in a source folder is its path
+        relative to this folder, without suffix. The name of any other image is its file
+        name without suffix. The names of result files start with the image's name.
 
     Raises:
         UserError: there are no images, two images would have the same name, the output
@@ -62,28 +62,33 @@ def predict_files(
     top: int = 0,
     transparent: Sequence[str] = (),
 ) -> int:
-    """Writes NAME_ids.png, NAME_colour.png and NAME_overlay.png for each image.
+    """Labels images, and writes the results to files.
 
-    These PNGs have the height and width of the image. NAME_ids.png is an indexed 8-bit
-    PNG of class ids. Two more files, classes.json and legend.png, contain the ids,
-    names and colours of the classes.
+    For an image with the name NAME, three PNGs of the image's size are written:
+
+    - NAME_ids.png: the class id of every pixel, an indexed 8-bit PNG.
+    - NAME_colour.png: the colour of every pixel's class.
+    - NAME_overlay.png: the image, blended with these colours.
+
+    The files classes.json and legend.png list the classes and their colours.
 
     If `top` is not 0, these files are also written:
 
-    - NAME_top.npz with the arrays 'classes' uint8[H, W, top], most probable first, and
-      'probabilities' f16[H, W, top].
-    - Two grey 16-bit PNGs in which 65535 means 1: NAME_confidence.png (probability of
-      the label) and NAME_entropy.png (entropy of the probabilities, divided by its
-      maximum).
-    - scores.json with a summary of every image, see result_files.summary. The least
-      confident images, which are candidates for manual labelling, come first.
+    - NAME_top.npz: the arrays 'classes' uint8[H, W, top] and 'probabilities'
+      f16[H, W, top]; the most probable class of a pixel is first.
+    - NAME_confidence.png: the probability of every pixel's label. The PNG is 16-bit
+      grey, and 65535 means 1.
+    - NAME_entropy.png: the entropy of every pixel's probabilities, divided by the
+      logarithm of the number of classes. The format is the same.
+    - scores.json: a summary of every image, least confident first; see
+      result_files.summary.
 
     Args:
         model: the network.
         paths: result of `prepare`.
-        output: existing folder; may be in an object store.
-        top: number of most probable classes to save for every pixel; 0 writes no
-            scores.
+        output: existing folder, on a disk or in an object store.
+        top: number of most probable classes to save for every pixel. If 0, no scores
+            are written.
         transparent: names of classes that are not coloured in overlays.
 
     Returns:
@@ -120,10 +125,11 @@ def _labelled(
 
     Args:
         model, paths, top: see predict_files.
-        broken: receives {name: message} for each image that cannot be labelled.
+        broken: dict to which {name: error message} is added for each image that cannot
+            be labelled.
 
     Yields:
-        (example, results) for each labelled image. An example is a dict with 'image'
+        (example, results) for each labelled image. The example is a dict with 'image'
         uint8[H, W, 3] and 'id', the name of the image. The results are a dict of
         arrays, see inference.pixels.
     """
@@ -152,9 +158,9 @@ def _report_broken(broken: dict[str, str], missing: dict[str, epath.Path]) -> No
     """Prints one error line for every image that was not labelled.
 
     Args:
-        broken: {name of the image: message}.
-        missing: {name of the image: path} of all images without results. For an image
-            that is not in `broken`, a default message is printed.
+        broken: {name of an image: error message}.
+        missing: {name: path} of all images without results. If an image is not in
+            `broken`, a default message is printed.
     """
     for name, path in missing.items():
         broken.setdefault(name, f"{path}: was not labelled; label the image separately")

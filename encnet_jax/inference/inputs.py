@@ -1,4 +1,4 @@
-"""Lists the images that are selected by files, folders and patterns."""
+"""Lists the images in given files, folders and patterns."""
 
 import glob
 import os
@@ -17,11 +17,11 @@ _KNOWN = "JPEG, PNG, WebP, BMP, GIF or TIFF"
 
 
 def list_images(source: epath.Path) -> list[epath.Path]:
-    """Returns the sorted image files of a folder; for a file, a list of this file.
+    """Returns the sorted image files in a folder, or [source] if `source` is a file.
 
     Raises:
         UserError: the source does not exist, the folder has no images, or two images
-            have the same name without suffix.
+            have names that differ only in the suffix.
     """
     if not lookup.exists(source):
         raise UserError(
@@ -49,9 +49,13 @@ def list_images(source: epath.Path) -> list[epath.Path]:
 def list_inputs(
     sources: Sequence[str], *, recursive: bool = False
 ) -> dict[str, epath.Path]:
-    """Returns {name: path} of the images that `sources` select.
+    """Returns {name: path} of the images in files, folders and patterns.
 
-    See inference.files.prepare for the arguments and the names.
+    For the names, see inference.files.prepare.
+
+    Args:
+        sources: image files, folders of images, or patterns such as 'photos/*.jpg'.
+        recursive: whether to also read the subfolders of the folders.
 
     Raises:
         UserError: a source has no images, or results of two images would have the same
@@ -73,11 +77,11 @@ def list_inputs(
 
 
 def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Path]]:
-    """Expands a source: an image, a folder or a pattern.
+    """Expands a source, which is an image file, a folder or a pattern.
 
     Returns:
-        Pairs (image or folder of images, base). The names of images are relative to the
-        base, or to the folder of the base if the base is a file.
+        Pairs (image file or folder of images, base). The names of the images are paths
+        relative to the base or, if the base is a file, to the folder of this file.
     """
     path = epath.Path(source)
     if not lookup.exists(path) and re.search(r"[*?\[]", source):
@@ -103,7 +107,7 @@ def _sources(source: str, *, recursive: bool) -> list[tuple[epath.Path, epath.Pa
 
 
 def _with_inner(folder: epath.Path) -> list[epath.Path]:
-    """Returns a folder and its subfolders at every depth, sorted.
+    """Returns a folder and all its subfolders at any depth, sorted by path.
 
     Subfolders whose names begin with a dot are skipped. Symbolic links are followed.
     Each folder is returned only once, even if several links lead to this folder.
@@ -125,7 +129,7 @@ def _with_inner(folder: epath.Path) -> list[epath.Path]:
 
 
 def _report_left_out(paths: Iterable[epath.Path], why: str) -> None:
-    """Prints, one line per path, why a path is skipped; ignores hidden files."""
+    """Prints a line with the reason `why` for each path, except hidden files."""
     for path in sorted(paths):
         if not path.name.startswith("."):
             print(f"left out: {printable(path)} ({why})", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The Python interface: `load` a trained network, and call it with images."""
+"""The Python interface: `load` returns a trained network as a callable Model."""
 
 import contextlib
 import functools
@@ -44,16 +44,22 @@ def load(
     """Loads a trained segmentation network.
 
     Args:
-        source: the folder of a run, or a folder written by `encnet export --format
-            hub`, on a disk or in an object store; 'hf:owner/name', a model that
-            `encnet export --push` uploaded to Hugging Face; or a published network,
-            such as 'torchvision:deeplabv3_resnet50' (see `encnet weights list`).
-        checkpoint: a step, 'best' or 'newest'; None for the best checkpoint, or the
+        source: one of the following:
+
+            - the folder of a run, on a disk or in an object store;
+            - a folder that `encnet export --format hub` wrote;
+            - 'hf:owner/name', a model on Hugging Face that `encnet export --push`
+              uploaded;
+            - the name of a published network, such as
+              'torchvision:deeplabv3_resnet50'; see `encnet weights list`.
+        checkpoint: a step, 'best' or 'newest'. By default, the best checkpoint, or the
             newest if no checkpoint was scored in validation.
-        protocol: 'single', 'multiscale' or 'release'; None for the run's eval.protocol.
-        batch_size: number of images that are labelled at a time, on all devices
-            together; None for one image per device.
-        whole_px: images with more pixels are labelled in tiles; see inference.tiles.
+        protocol: 'single', 'multiscale' or 'release'; by default the run's
+            eval.protocol.
+        batch_size: number of images that are labelled at a time, in total over all
+            devices; by default one image per device.
+        whole_px: images with more than `whole_px` pixels are labelled in tiles; see
+            inference.tiles.
         fields: configuration fields to change, such as {'eval.bucket': 32}.
         announce: whether to print which checkpoint is loaded.
 
@@ -84,8 +90,8 @@ def load(
 class Model:
     """A trained network that labels images of any size.
 
-    Heights and widths of images are padded to multiples of eval.bucket. One program is
-    compiled for each padded size; `expect` reduces the number of padded sizes.
+    Images are padded until height and width are multiples of eval.bucket. One program
+    is compiled for each padded size; `expect` reduces the number of padded sizes.
 
     Attributes:
         config: resolved configuration of the run.
@@ -94,7 +100,7 @@ class Model:
         colours: uint8[C, 3], RGB of each class.
         variables: {'params', 'batch_stats'} on the devices.
         forward: the forward pass, from pixels to logits.
-        apply_fn: the same object as `forward.apply_fn`.
+        apply_fn: short for `forward.apply_fn`.
         normalise: the function that normalises pixels.
     """
 
@@ -112,7 +118,7 @@ class Model:
             batch_size, whole_px: see `load`.
 
         Raises:
-            UserError: the network was not trained to label pixels.
+            UserError: the network's task is not segmentation.
         """
         config, info = network.config, network.info
         if config.task != "segmentation":
@@ -135,15 +141,15 @@ class Model:
         self._canvases = Canvases(config.eval.bucket)
 
     def expect(self, paths: Iterable[os.PathLike]) -> None:
-        """Chooses a few padded sizes for many images, to compile few programs.
+        """Chooses a few padded sizes for many images, to compile fewer programs.
 
-        Does nothing if padding affects the network's scores.
+        This method has no effect if padding affects the network's scores.
 
         Args:
-            paths: paths of the images that will be labelled. At most SIZES_READ of
-                these images, evenly spread, are read to find their sizes; images in
-                object stores are skipped. If no size is found, images are only padded
-                to multiples of eval.bucket.
+            paths: paths of the images that will be labelled. The sizes of at most
+                SIZES_READ of these images are read; images in object stores are
+                skipped. If no size is found, images are only padded to multiples of
+                eval.bucket.
         """
         if not self.forward.mask_padding:
             return
@@ -179,13 +185,13 @@ class Model:
             images: one image, a list of images, or an iterator of images. An image is
                 an array uint8[H, W, 3] or uint8[H, W], a Pillow image, or the path of a
                 file.
-            scores: whether to return the probabilities of all C classes, too. These
-                probabilities need 4 C bytes per pixel.
+            scores: whether to also return the probabilities of all C classes, which
+                need 4 * C bytes per pixel.
 
         Returns:
             A Result for one image; a list of Results for a list; an iterator of Results
             for an iterator. The returned iterator reads a few batches of images ahead.
-            The Results have the order of the images.
+            The Results are in the order of the images.
 
         Raises:
             UserError: an image cannot be read or has an unsupported type; see
@@ -220,18 +226,18 @@ class Model:
     def read(
         self, image: ImageLike, note: Callable[[str], None] | None = None
     ) -> np.ndarray:
-        """Reads an image as uint8[H, W, 3]; applies the limits in section `data`.
+        """Reads an image as uint8[H, W, 3], with the limits in the run's configuration.
 
         Args:
             image: an array, a Pillow image or a path, see __call__.
-            note: function that is called with a notice if an image is converted to RGB,
-                see data.sources.decode.ImageRules.
+            note: function that is called with a line of text if the image is converted
+                to RGB.
         """
         rules = image_rules(self.config.data)._replace(note=note)
         return reading.read(image, rules)
 
     def context(self, image: ImageLike) -> SceneContext:
-        """Returns the values of the Context Encoding Module for one whole image.
+        """Returns the Context Encoding Module's intermediate values for one image.
 
         Args:
             image: an array, a Pillow image or a path, see __call__.
@@ -243,7 +249,7 @@ class Model:
         return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Returns whether an image [H, W, 3] is so large that tiles are necessary."""
+        """Returns whether an image [H, W, 3] is too large to be labelled as a whole."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(
@@ -254,19 +260,21 @@ class Model:
     ) -> Iterator[tuple[dict, dict[str, np.ndarray]]]:
         """Labels images; yields (example, results) in the given order.
 
-        The results are the dict of arrays [H, W, ...] that pixel_fn returns. If the
-        network has an SE branch, 'presence' f32[C] is added.
+        The results are a dict of arrays [H, W, ...], which `pixel_fn` computes. If the
+        network has an SE branch, the dict also contains 'presence' f32[C].
 
         Args:
             examples: dicts with 'image' uint8[H, W, 3].
             pixel_fn: a function of inference.pixels. Pass the same object again to
                 reuse the compiled programs.
-            done: function for the progress. `done(1)` is called after each whole image,
-                `done(1 / n)` after each of the n rows of tiles of a large image.
+            done: function that reports progress. `done(1)` is called after each image
+                that is labelled as a whole; `done(1 / n)` is called after each of the n
+                rows of tiles of a large image.
 
         Raises:
-            UserError: an image requires tiles, but the protocol is not 'single', scores
-                are refined, or logits are not a whole number of pixels apart.
+            UserError: an image must be labelled in tiles, but eval.protocol is not
+                'single', eval.refine is not 'none', or neighbouring logits are not a
+                whole number of pixels apart.
         """
         for together, some in itertools.groupby(
             examples, lambda example: not self.is_tiled(example["image"])
@@ -312,7 +320,7 @@ class Model:
         return tiles.describe(self._prepared(), image, done)
 
     def _made(self, pixel_fn: Callable) -> tuple:
-        """Returns (protocol for whole images, Tiles) for pixel_fn; caches both."""
+        """Returns (protocol for whole images, Tiles); both are cached per pixel_fn."""
         if pixel_fn not in self._programs:
             forward, settings = self.forward, self.config.eval
             protocol = protocol_lib.make(

@@ -1,8 +1,8 @@
 """Functions that compute the results of a block of pixels, on the device.
 
-Each function accepts scores f32[..., C] and weights f32[..., C]. The largest score of a
-pixel determines the label; the weights are proportional to the probabilities. The
-function returns a dict of arrays, whose leading axes are the axes of the block.
+Each function accepts scores f32[..., C] and weights f32[..., C] of C classes. The
+largest score of a pixel determines the label. The weights are proportional to the
+probabilities. Each function returns a dict of arrays with the same leading axes.
 """
 
 from functools import partial
@@ -16,18 +16,27 @@ FULL_SCALE = 65535  # Value of a 16-bit image that represents 1.
 
 
 def labels(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns {'labels': uint8[...]}, ids of the classes with the largest scores."""
+    """Returns {'labels': uint8[...]}, the class with each pixel's largest score."""
     return {"labels": class_ids(scores)}
 
 
 def confidence(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns 'labels' and 'confidence' f32[...], each pixel's largest probability."""
+    """Returns a dict with each pixel's label and largest probability.
+
+    Returns:
+        {'labels': uint8[...], 'confidence': f32[...]}.
+    """
     largest = jnp.max(probabilities_of(weights), axis=-1)
     return {**labels(scores, weights), "confidence": largest}
 
 
 def everything(scores: jax.Array, weights: jax.Array) -> dict[str, jax.Array]:
-    """Returns the results of `confidence`, and 'scores': f32[..., C] probabilities."""
+    """Returns a dict with each pixel's label and the probabilities of all classes.
+
+    Returns:
+        {'labels': uint8[...], 'confidence': f32[...], 'scores': f32[..., C]}; the
+        confidence is the largest probability.
+    """
     return {**confidence(scores, weights), "scores": probabilities_of(weights)}
 
 
@@ -40,10 +49,13 @@ def _largest(scores, weights, *, number: int) -> dict[str, jax.Array]:
     """Computes the arrays that are written to files, in small dtypes.
 
     Returns:
-        A dict with 'labels' uint8[...]; 'top_classes' uint8[..., number], most probable
-        first, and 'top_probabilities' f16[..., number]; 'confidence' (the largest
-        probability) and 'entropy' (divided by log C), both uint16[...], in which
-        FULL_SCALE means 1.
+        A dict with these arrays:
+
+        - 'labels': uint8[...], class ids.
+        - 'top_classes': uint8[..., number], class ids, most probable first.
+        - 'top_probabilities': f16[..., number], in the same order.
+        - 'confidence': uint16[...], the largest probability; FULL_SCALE means 1.
+        - 'entropy': uint16[...], the entropy divided by log(C); FULL_SCALE means 1.
     """
     number = min(number, scores.shape[-1])
     probabilities = probabilities_of(weights)

@@ -13,11 +13,11 @@ from encnet_jax.weights import cache
 
 
 def read(name: str, fields: dict) -> Network:
-    """Returns a published network with its variables on the local devices.
+    """Loads a published network; its variables are copied to the local devices.
 
     Args:
         name: name in `weights.PUBLISHED`; the weight file is downloaded if necessary.
-        fields: fields of the configuration to change: {dotted field name: value}.
+        fields: changes to the configuration, such as {'eval.bucket': 32}.
 
     Raises:
         UserError: the name is unknown, the weights are those of a backbone without a

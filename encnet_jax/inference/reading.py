@@ -15,7 +15,7 @@ ImageLike: TypeAlias = np.ndarray | Image.Image | str | os.PathLike
 
 
 def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
-    """Returns an image as uint8[H, W, 3]: red, green, blue.
+    """Reads an image as uint8[H, W, 3] in the order red, green, blue.
 
     Files are decoded as in training; see data.sources.decode. Grey images are converted
     to three equal channels, and the EXIF orientation is applied.
@@ -23,13 +23,13 @@ def read(source: ImageLike, rules: ImageRules = DEFAULT_RULES) -> np.ndarray:
     Args:
         source: array [H, W, 3] or [H, W] of any real dtype, a Pillow image, or the path
             of a file on a disk or in an object store.
-        rules: limits on files and images, and the value range of images with more than
-            8 bits.
+        rules: limits on files and images, and the values of black and white
+            (`value_range`) for images that are not 8-bit.
 
     Raises:
         UserError: the file is unreadable or too large, the image has several frames or
-            more than three channels, the value range is missing, or an array has
-            neither shape [H, W, 3] nor [H, W].
+            more than three channels, an image that is not 8-bit has no value range, or
+            an array has neither shape [H, W, 3] nor [H, W].
     """
     if isinstance(source, np.ndarray):
         return _three_channels(_of_8_bits(source, rules, "the array"), "the array")
@@ -61,12 +61,12 @@ def _from_pillow(picture: Image.Image, rules: ImageRules) -> np.ndarray:
 
 
 def _of_8_bits(array: np.ndarray, rules: ImageRules, name: str) -> np.ndarray:
-    """Converts pixels to uint8: maps rules.value_range linearly to 0..255.
+    """Converts pixels to uint8: maps `rules.value_range` linearly to 0..255.
 
     Args:
         array: pixels of any shape and any real dtype; uint8 is returned unchanged.
-        rules: rules with the value range.
-        name: description of the array for messages.
+        rules: rules with the values of black and white.
+        name: description of the array for error messages.
     """
     if array.dtype == np.uint8:
         return array

@@ -20,8 +20,8 @@ class Result:
         class_names: names of the classes.
         colours: uint8[C, 3], RGB of each class.
         presence: f32[C] in [0, 1], the SE branch's probability that each class occurs
-            in the image; None if the network has no SE branch. The probabilities are
-            averaged over scales and flips; the maximum is taken over windows and tiles.
+            in the image; None if the network has no SE branch. The values are
+            the mean over scales and flips, and the maximum over crops or tiles.
     """
 
     image: np.ndarray
@@ -34,7 +34,7 @@ class Result:
 
     @property
     def scores(self) -> np.ndarray:
-        """f32[H, W, C]: the probabilities of all classes; for each pixel, the sum is 1.
+        """f32[H, W, C]: the probabilities of all classes, which sum to 1 per pixel.
 
         Raises:
             AttributeError: scores were not requested.
@@ -50,7 +50,7 @@ class Result:
         return pictures.colourise(self.labels, self.colours)
 
     def overlay(self, transparent: Sequence[str] = ()) -> np.ndarray:
-        """Returns uint8[H, W, 3]: the image blended with the colours of the labels.
+        """Returns uint8[H, W, 3], the image blended with the colours of the classes.
 
         Args:
             transparent: names of classes whose pixels are not coloured.

@@ -32,10 +32,10 @@ def write(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> str:
-    """Writes the result files of one image; removes the arrays from both dicts.
+    """Writes the result files of one image.
 
-    The removal frees memory: the generators that yield the dicts keep references to the
-    dicts until the next image has been labelled.
+    The arrays are removed from `example` and `found` to free memory, because the
+    generator that yielded these dicts keeps them until the next image is labelled.
 
     Args:
         folder: folder of the results.
@@ -45,8 +45,8 @@ def write(
         transparent: ids of classes that are not coloured in the overlay.
 
     Returns:
-        '', or an error message if the name of the image is too long. Other errors are
-        raised, because later images would fail, too.
+        An error message if the image's name is too long for a file name, otherwise ''.
+        Other errors are raised.
     """
     try:
         if "/" in example["id"]:
@@ -68,16 +68,15 @@ def outputs(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> Iterator[tuple[str, Callable[[epath.Path], None]]]:
-    """Yields (end of the file name, function that writes the file) for each result.
+    """Yields (END, function) for each result file NAME_END.
 
-    An image may have 100 million pixels, so images are created one after the other,
-    when their files are written. Files of scores come first: the score arrays, which
-    are the largest, are freed before the colour images (7 bytes per pixel) are created.
+    The function writes the file to a given path. To save memory, the functions create
+    the colour images only when the functions are called, and score files come first.
 
     Args:
         image: uint8[H, W, 3].
-        found: dict of the results, see inference.pixels. Each array except 'labels' is
-            removed from `found` when the function for its file is yielded.
+        found: dict of the results, see inference.pixels. Score arrays are removed from
+            `found` when the functions that write them are yielded.
         colours: uint8[C, 3], RGB of each class.
         transparent: ids of classes that are not coloured in the overlay.
     """
@@ -125,9 +124,13 @@ def summary(
         class_names: names of the classes.
 
     Returns:
-        A dict with the keys 'image' (the name); 'mean_confidence' in [0, 1]; 'pixels',
-        {class: fraction of pixels with this label}; and, if the network has an SE
-        branch, 'presence', {class: probability in [0, 1] that the class occurs}.
+        A dict with these keys:
+
+        - 'image': the name.
+        - 'mean_confidence': mean over the pixels, in [0, 1].
+        - 'pixels': {class: fraction of the pixels with this label}.
+        - 'presence', if the network has an SE branch: {class: probability that the
+          class occurs}.
     """
     counts = np.bincount(found["labels"].ravel(), minlength=len(class_names))
     fractions = counts / max(int(counts.sum()), 1)
@@ -147,11 +150,11 @@ def summary(
 
 
 def save_summaries(folder: epath.Path, summaries: list[dict]) -> None:
-    """Writes scores.json: the summaries of all images, the least confident first.
+    """Writes scores.json: the summaries of all images, least confident first.
 
     Args:
         folder: folder of the results.
-        summaries: results of `summary`.
+        summaries: the result of `summary` for each image.
     """
     ordered = sorted(summaries, key=lambda each: each["mean_confidence"])
     path = folder / SUMMARY

@@ -19,17 +19,17 @@ def prepare_folder(
     *,
     overwrite: bool = False,
 ) -> epath.Path:
-    """Creates the folder for results, before images are labelled.
+    """Checks and creates the folder for results, before images are labelled.
 
     Args:
         output: folder for the results.
-        paths: {NAME: path of the image}; result files have names NAME_END.
+        paths: {NAME: path} of the images; the result files are named NAME_END.
         ends: the END of each result file, such as 'ids.png'.
-        overwrite: whether results of an earlier call may be replaced.
+        overwrite: whether existing result files may be replaced.
 
     Raises:
-        UserError: `output` is a folder of the images, existing files would be replaced,
-            or the folder cannot be written to.
+        UserError: `output` is the folder of one of the images, existing files would be
+            replaced, or the folder cannot be written to.
     """
     folder = epath.Path(output)
     places = {os.path.realpath(path.parent) for path in paths.values()}
@@ -61,17 +61,20 @@ def leaving_out_too_large(
     broken: dict[str, str],
     smaller: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[dict, Found]]:
-    """Yields the results of `describe`; skips images that do not fit into memory.
+    """Labels images; skips images that do not fit into memory.
 
     If a batch does not fit, the images of the batch are labelled one at a time.
 
     Args:
-        describe: function that labels examples and yields (example, results), in any
-            order.
+        describe: function that labels an iterable of examples and yields (example,
+            results), in any order.
         examples: dicts with 'image' uint8[H, W, 3] and 'id'.
-        broken: receives {id: message} for each skipped image.
-        smaller: function that is called after a batch did not fit, so that later
-            batches can use less memory.
+        broken: dict to which {id: error message} is added for each skipped image.
+        smaller: function that is called when a batch does not fit, for example to
+            reduce the padding of later images.
+
+    Yields:
+        The pairs (example, results) that `describe` yields.
     """
     waiting: dict[str, dict] = {}
 

@@ -1,12 +1,11 @@
 """Labels large images in overlapping tiles.
 
-Where tiles overlap, their logits are blended before upsampling. The result is one grid
-of logits, which is upsampled to the pixels of the image, as for a whole image.
-Rows of tiles are processed one after the other, so the memory for logits grows with the
-width of the image but not with its height.
+Where tiles overlap, their logits are blended. The blended logits of all tiles are then
+upsampled like the logits of one image. Rows of tiles are processed one after the other,
+so the memory for logits depends on the width of the image but not on the height.
 
 Tiles change the labels of networks with global context (EncNet's encoding, pyramid
-pooling), because each context is computed from one tile instead of the whole image.
+pooling), because the context is computed from a tile instead of the whole image.
 """
 
 import math
@@ -33,15 +32,15 @@ BLOCK_PX = 512  # Side of the blocks of image pixels that are labelled at a time
 class Side(NamedTuple):
     """The tiles along the height or along the width of an image.
 
-    Along the width, "rows" below means columns.
+    If the tiles are along the width, "row" means column in this class.
 
     Attributes:
         native: height or width of the image in pixels.
-        scaled: height or width of the network's input in pixels ("scaled pixels").
-        tile: height or width of a tile in scaled pixels.
-        starts: index of the first row of scaled pixels of each tile, a multiple of
+        scaled: height or width in pixels, after resizing by `data.input_scale`.
+        tile: height or width of a tile, in pixels of the resized image.
+        starts: index of each tile's first row in the resized image, a multiple of
             `stride`.
-        stride: number of scaled pixels per row of logits.
+        stride: number of rows of the resized image per row of logits.
     """
 
     native: int
@@ -52,7 +51,7 @@ class Side(NamedTuple):
 
     @property
     def logits(self) -> int:
-        """Number of rows of logits of the whole image."""
+        """The number of rows of logits for the whole image."""
         return -(-(self.starts[-1] + self.tile) // self.stride)
 
     def weights(self, number: int) -> np.ndarray:
@@ -75,13 +74,15 @@ class Side(NamedTuple):
         return (fade / total[first : first + rows]).astype(np.float32)
 
     def positions(self, align_corners: bool, as_alone: bool) -> np.ndarray:
-        """Returns the position of each row of image pixels, in rows of logits.
+        """Returns the position of each row of the image among the rows of logits.
 
         Args:
-            align_corners, as_alone: see scoring.protocols.canvas.place.
+            align_corners: whether the centres of the corner pixels are aligned.
+            as_alone: whether the network ignores padding, so that the positions do not
+                depend on the padding.
 
         Returns:
-            f64[native]; position 1.5 is halfway between the logits of rows 1 and 2.
+            f64[native]; 1.5 means halfway between rows 1 and 2 of the logits.
         """
         pixels = np.arange(self.native)
         scaled = sample_positions(pixels, self.native, self.scaled, align_corners)
@@ -92,12 +93,12 @@ class Side(NamedTuple):
 
 
 def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
-    """Places tiles along the height or width; the last tile ends at the image's edge.
+    """Divides the height or width of an image into overlapping tiles.
 
     Args:
         native, scaled, stride: see Side.
-        bucket: if one tile is enough, the tile is padded to a multiple of this number
-            of scaled pixels.
+        bucket: if one tile is enough, its height or width is padded to a multiple of
+            this number of pixels.
     """
     if scaled <= TILE_PX:
         tile = canvas.round_up(scaled, bucket)
@@ -109,7 +110,7 @@ def plan_side(native: int, scaled: int, stride: int, bucket: int) -> Side:
 
 
 class Tiles:
-    """Labels large images; keeps the compiled programs for later images."""
+    """Labels large images in overlapping tiles, and reuses the compiled programs."""
 
     def __init__(
         self,
@@ -119,13 +120,13 @@ class Tiles:
         bucket: int,
         devices: list,
     ):
-        """Prepares the functions, which are compiled when the first image is labelled.
+        """Creates the functions, which are compiled when the first image is labelled.
 
         Args:
             forward: the network's forward pass.
-            pixel_fn: maps (logits [..., C], weights [..., C]) to a dict of arrays
-                [...]; see scoring.protocols.whole_images.predict.
-            bucket: heights and widths that fit on one tile are padded to multiples of
+            pixel_fn: function (logits f32[..., C], weights f32[..., C]) that returns a
+                dict of arrays [...]. The weights are proportional to the probabilities.
+            bucket: a height or width that fits into one tile is padded to a multiple of
                 this number of pixels.
             devices: devices among which the tiles are distributed.
         """
@@ -154,8 +155,8 @@ class Tiles:
             done: function that is called with 1 / n after each of the n rows of tiles.
 
         Returns:
-            The dict of arrays [H, W, ...] that pixel_fn returns. If the network has an
-            SE branch, also 'presence' f32[C], the maximum over tiles.
+            The dict of arrays [H, W, ...] that pixel_fn computes. If the network has an
+            SE branch, the dict also contains 'presence' f32[C], the maximum over tiles.
         """
         stride, num_classes = self._probed(variables)
         rows, columns = self._sides(image.shape[0], image.shape[1], stride)
@@ -204,10 +205,10 @@ class Tiles:
         num_classes: int,
         presence: list[np.ndarray],
     ) -> Iterator[np.ndarray]:
-        """Yields blended logits f32[n, w, C] from top to bottom, n rows at a time.
+        """Yields the image's blended logits from top to bottom, as f32[rows, w, C].
 
-        If the network has an SE branch, appends presence f32[C] of each tile to
-        `presence`.
+        If the network has an SE branch, each tile's class probabilities f32[C] are
+        appended to `presence`.
         """
         height = len(rows.weights(0))
         total = np.zeros((height, columns.logits, num_classes), np.float32)
@@ -240,11 +241,12 @@ class Tiles:
             variables: the network's variables, on the devices.
             band: uint8[rows, W, 3], the rows of the image that the tiles cover.
             rows, columns: the tiles along the height and the width.
-            presence: list to which the presence f32[C] of each tile is appended.
+            presence: list to which the SE branch's class probabilities f32[C] of each
+                tile are appended.
 
         Yields:
-            (first column of logits, logits f32[h, w, C]) for each tile. The logits are
-            multiplied by the blending weights along the width.
+            (index of the tile's first column of logits, logits f32[h, w, C]) for each
+            tile. The logits are multiplied by the blending weights along the width.
         """
         count = len(self._devices)
         for first in range(0, len(columns.starts), count):
@@ -275,12 +277,13 @@ class Tiles:
 
         Args:
             logits: f32[h, w, C], blended logits of some rows.
-            row_at: f64[H], the position of each row of pixels, in rows of `logits`.
-            column_at: f64[W], the position of each column of pixels, in columns of
+            row_at: f64[H], the position of each row of pixels among the rows of
                 `logits`.
+            column_at: f64[W], the position of each column of pixels among the columns
+                of `logits`.
 
         Yields:
-            (results of a block, (first row of pixels, first column of pixels)).
+            (dict of the block's results, (row, column) of the block's first pixel).
         """
         sizes = [_window(at) for at in (row_at, column_at)]
         for top in range(0, len(row_at), BLOCK_PX):
@@ -299,12 +302,12 @@ class Tiles:
 
 
 class _Taps(NamedTuple):
-    """How a block of pixels is interpolated from logits, along one axis.
+    """The weights that interpolate a block of pixels from logits, along one axis.
 
     Attributes:
-        window: the rows (or columns) of logits that the block needs.
-        matrix: f32[BLOCK_PX, size of the window], the interpolation weights.
-        pixels: height (or width) of the block; later rows of `matrix` are 0.
+        window: slice of the rows (or columns) of logits that the block needs.
+        matrix: f32[BLOCK_PX, number of logits in the slice], the weights.
+        pixels: height (or width) of the block. The remaining rows of `matrix` are 0.
     """
 
     window: slice
@@ -313,7 +316,7 @@ class _Taps(NamedTuple):
 
 
 def _window(at: np.ndarray) -> int:
-    """Returns the largest number of rows of logits that a block of pixels needs."""
+    """Returns an upper bound on the rows of logits that a block of pixels needs."""
     spacing = (at[-1] - at[0]) / max(len(at) - 1, 1)
     # Rounded up to a multiple of 8, so that nearly all images use the same program.
     return canvas.round_up(math.ceil(spacing * BLOCK_PX) + 2, 8)
@@ -330,7 +333,7 @@ def _taps(at: np.ndarray, num_logits: int, size: int) -> _Taps:
 
 
 def _lay(found, part, first_pixel: int, place, size: tuple[int, int]) -> None:
-    """Copies a block's results to the whole image's arrays; creates missing arrays."""
+    """Copies a block's results into the image's arrays; creates missing arrays."""
     top, left = first_pixel + place[0], place[1]
     for name, block in part.items():
         if name not in found:
