@@ -24,9 +24,9 @@ from encnet_jax.scoring.image_scores import mean_iou
 
 
 def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> list[dict]:
-    """Returns the examples of a split with the given ids, in the order of the ids.
+    """Returns the examples of `split` whose ids are in `ids`, in the order of `ids`.
 
-    Without ids, returns `number` examples that are evenly spread over the split.
+    If `ids` is empty, returns `number` examples, evenly spread over the split.
 
     Raises:
         UserError: one of the ids does not occur in the split.
@@ -51,13 +51,17 @@ def choose_examples(dataset, split: str, ids: Sequence[str], number: int) -> lis
 def worst_images(
     workdir: str, split: str | None, protocol: str | None, number: int
 ) -> tuple[str, list[str]]:
-    """Returns (split of a report, ids of the images with the lowest mean IoU).
+    """Finds the images with the lowest mean IoU in an evaluation report.
 
     Args:
         workdir: folder of an evaluated run.
-        split, protocol: split and protocol of the report; None for both selects the
-            newest report.
-        number: largest number of ids; images without labels are skipped.
+        split, protocol: split and protocol of the report; if both are None, the newest
+            report is read.
+        number: largest number of images. Images without labelled pixels are skipped.
+
+    Returns:
+        (name of the report's split, ids of the images). The image with the lowest mean
+        IoU is first.
 
     Raises:
         UserError: the report or its per-image scores are missing or damaged.
@@ -74,17 +78,17 @@ def predictions(
     ids: Sequence[str],
     number: int,
 ) -> tuple:
-    """Labels the same examples with every run.
+    """Labels the same images with the networks of several runs.
 
     Args:
-        workdirs: runs on the same data set.
+        workdirs: folders of runs on the same data set.
         selection: checkpoint, split and protocol; the default split is data.val_split.
         ids, number: see choose_examples.
 
     Returns:
-        (DatasetInfo, examples, predictions, protocols). The last two are lists with one
-        entry per run: a dict {id: predicted labels uint8[H, W]}, and the name of the
-        protocol.
+        (DatasetInfo, examples, predictions, protocols). The list `predictions` contains
+        a dict {id: labels uint8[H, W]} for each run; the list `protocols` contains the
+        name of the protocol for each run.
 
     Raises:
         UserError: the runs have different classes; see also evaluate.loading.load.
@@ -116,10 +120,10 @@ def _sizes(examples: list[dict]) -> list[tuple[int, int]]:
 
 
 def draw(info, examples: list[dict], titles: list[str], found: list[dict], output: str):
-    """Writes a PNG with one row per example; a legend of the classes ends each row.
+    """Writes a PNG with one row of images, and a legend of the classes, per example.
 
     Args:
-        info, examples, found: see `predictions`.
+        info, examples, found: the first three values that `predictions` returns.
         titles: title of each run.
         output: the file to write.
     """
@@ -154,7 +158,7 @@ def draw(info, examples: list[dict], titles: list[str], found: list[dict], outpu
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, and draws examples with the predictions of several runs."""
+    """Runs the command: draws images, labels and predictions of several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs, for example of FCN and EncNet.", several=True)
     line.strings("titles", "Titles of the runs: A,B. Default: folder and protocol.")

@@ -8,11 +8,11 @@ NUM_RESAMPLES = 1000
 
 
 class Difference(NamedTuple):
-    """The difference between the mean IoU of two runs; values are in [-1, 1].
+    """The difference in mean IoU between two runs; all values are in [-1, 1].
 
     Attributes:
-        value: mean IoU of the second run minus that of the first.
-        low, high: bounds of the 95 % bootstrap interval; images are resampled.
+        value: mean IoU of the second run minus mean IoU of the first run.
+        low, high: bounds of the 95 % bootstrap interval.
     """
 
     value: float
@@ -21,16 +21,16 @@ class Difference(NamedTuple):
 
 
 def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
-    """Compares the mean IoU of two runs on the same images.
+    """Compares the mean IoU of two runs on the same images, with a bootstrap interval.
 
-    Images are resampled with replacement, the same images for both runs. The interval
-    is between the 2.5th and the 97.5th percentile of the differences. The interval
-    reflects the variation over images, but not over training seeds.
+    Images are resampled with replacement; each resample contains the same images for
+    both runs. The interval reflects the variation over images, but not over training
+    seeds.
 
     Args:
-        first, second: counts int64[N, 3, C] of the two runs: for each image and class,
-            the number of correct, of labelled and of predicted pixels. The order of
-            images must be the same.
+        first, second: int64[N, 3, C], the pixel counts of each run: the numbers of
+            correct, labelled and predicted pixels for each image and class. Both runs
+            must have the same order of images.
 
     Raises:
         ValueError: the shapes differ.
@@ -52,12 +52,12 @@ def bootstrap(first: np.ndarray, second: np.ndarray) -> Difference:
 
 
 def _mean_iou(weights: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Returns f64[R], the mean IoU of R weighted sets of images.
+    """Returns f64[R], the mean IoU of R resamples of the images.
 
-    The mean is over the classes that occur in a set.
+    Each mean is over the classes that occur in the resample.
 
     Args:
-        weights: int64[R, N], weight of each of N images in each set.
+        weights: int64[R, N], how often each resample contains each of the N images.
         counts: int64[N, 3, C], see `bootstrap`.
     """
     flat = counts.reshape(len(counts), -1).astype(np.float64)

@@ -23,7 +23,7 @@ NUM_DIFFERENT = 20  # Number of channels shown: those whose gates differ most.
 
 
 def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneContext]:
-    """Returns the values of the Context Encoding Module for each image.
+    """Returns the Context Encoding Module's intermediate values for each image.
 
     Args:
         model: a loaded EncNet.
@@ -37,15 +37,16 @@ def describe(model: Model, images: Sequence[str | os.PathLike]) -> list[SceneCon
 
 
 def draw_image(image: np.ndarray, context: SceneContext, class_names, title: str):
-    """Returns a figure of the values of the Context Encoding Module for one image.
+    """Returns a figure of the Context Encoding Module's values for one image.
 
-    Row 1 shows the image and the most attended channels. Row 2 shows the codeword of
-    each position and the least attended channels. Row 3 shows all gates, the usage of
-    the codewords and the probabilities of classes.
+    Row 1 shows the image and the channels with the largest gates. Row 2 shows the
+    codeword with the largest weight at each position, and the channels with the
+    smallest gates. Row 3 shows all gates, the mean weight of each codeword, and the
+    probabilities of classes.
 
     Args:
         image: uint8[H, W, 3].
-        context: values of the Context Encoding Module for the image.
+        context: the module's values for the image.
         class_names: names of the classes.
         title: title of the figure.
     """
@@ -95,12 +96,12 @@ def _draw_bars(axes, context: SceneContext, class_names) -> None:
 
 
 def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
-    """Returns a figure that compares gates and codewords of several images.
+    """Returns a figure that compares the gates and codewords of several images.
 
-    The channels shown are those whose gates vary most between the images.
+    The figure shows the gates that differ most between the images.
 
     Args:
-        contexts: values of the Context Encoding Module for two or more images.
+        contexts: the Context Encoding Module's values for two or more images.
         names: names of the images.
     """
     gates = np.stack([context.gates for context in contexts])
@@ -126,7 +127,7 @@ def draw_differences(contexts: Sequence[SceneContext], names: Sequence[str]):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, draws a figure per image and a figure that compares images."""
+    """Runs the command: draws a figure per image, and a figure that compares images."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run_image", "Workdir of an EncNet, then image files.", several=True)
     line.checkpoint()

@@ -24,7 +24,8 @@ class Curves(NamedTuple):
 
     Attributes:
         name: name of the run.
-        train, val: pairs (ascending epochs f64[N], errors f64[N] in [0, 1]).
+        train, val: training and validation curve; each is a pair (epochs f64[N],
+            errors f64[N] in [0, 1]).
     """
 
     name: str
@@ -35,10 +36,9 @@ class Curves(NamedTuple):
 def load_curves(workdir: str) -> Curves:
     """Reads the error curves of a run.
 
-    A point of the training curve is the mean error of the batches logged since the
-    previous validation. These batches are augmented, batch norms use the statistics of
-    the batch, and the weights change between batches. A point of the validation curve
-    is the error of the network at one step.
+    A point of the validation curve is the error at one step. A point of the training
+    curve is the mean error of the training batches that were logged since the previous
+    validation; these batches are augmented, and batch norms are in training mode.
 
     Args:
         workdir: folder of a run, finished or not.
@@ -70,14 +70,14 @@ def load_curves(workdir: str) -> Curves:
 
 
 def _mean_between(values: dict[int, float], bounds: list[int]) -> dict[int, float]:
-    """Returns the mean of the values after the previous bound and up to each bound.
+    """Averages values over intervals of steps.
 
     Args:
         values: {step: value}.
-        bounds: ascending steps; values after the last bound are not used.
+        bounds: last step of each interval, ascending.
 
     Returns:
-        {bound: mean}, without bounds that have no values.
+        {last step of an interval: mean}; intervals without values are omitted.
     """
     groups = collections.defaultdict(list)
     for step, value in values.items():
@@ -92,7 +92,7 @@ def _in_epochs(values: dict[int, float], steps_per_epoch: float):
 
 
 def draw_curves(runs: Sequence[Curves], output: str) -> None:
-    """Writes a PNG: one colour per run, validation solid, training dashed."""
+    """Plots validation errors (solid) and training errors (dashed) to a PNG."""
     figure = figures.new(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
     for number, run in enumerate(runs):
@@ -109,7 +109,7 @@ def draw_curves(runs: Sequence[Curves], output: str) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, plots the errors of several runs, prints the last errors."""
+    """Runs the command: plots the errors of runs, and prints the last error of each."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs of classification runs.", several=True)
     line.string("output", "The PNG to write.", "curves.png")

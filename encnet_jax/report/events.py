@@ -12,12 +12,11 @@ from encnet_jax.storage import lookup, tfrecord
 def read_scalars(workdir: str) -> dict[str, dict[int, float]]:
     """Returns the scalars in the TensorBoard files of a run.
 
-    TensorBoard's own reader is not used, because the reader imports TensorFlow, which
-    reserves all accelerators.
+    This function does not import TensorFlow, which would reserve all accelerators.
 
     Returns:
         {name: {step: value}}, with ascending steps. If a resumed run repeated a step,
-        the value is from the repetition.
+        the value from the repetition is returned.
 
     Raises:
         UserError: there are no files, or a file is damaged.

@@ -10,7 +10,7 @@ from encnet_jax.storage import checks, outputs
 
 
 def new(**options):
-    """Returns an empty matplotlib Figure. Avoids pyplot, which could open windows.
+    """Returns an empty matplotlib Figure, without pyplot, which could open a window.
 
     Args:
         options: keyword arguments of matplotlib.figure.Figure.
@@ -26,18 +26,18 @@ def new(**options):
 
 
 def check_output(output: str | os.PathLike) -> None:
-    """Checks that a figure can be written; called before any long computation.
+    """Checks that a figure can be written, before a long computation starts.
 
     Raises:
-        UserError: the folder cannot be written to, or the figure would replace a file
-            that this package has not written.
+        UserError: the folder cannot be written to, or `output` is an existing file that
+            this package did not write.
     """
     checks.check_writable(epath.Path(output).parent)
     outputs.check_replaceable(output, "picture", "--output")
 
 
 def png(figure, *, dpi: int) -> bytes:
-    """Returns a figure as a PNG; text with dollar signs is not parsed as a formula.
+    """Returns the bytes of a PNG of a figure; dollar signs do not start formulas.
 
     Args:
         figure: a matplotlib Figure.

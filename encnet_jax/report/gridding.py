@@ -22,9 +22,9 @@ class Stack(NamedTuple):
     """The dilated convolutions that one value of `model.dilation` selects.
 
     Attributes:
-        name: the value, such as 'hdc_bigger'.
+        name: the value of `model.dilation`, such as 'hdc_bigger'.
         rates: dilation rates of the convolutions.
-        gridding: statistics of their receptive field.
+        gridding: statistics of the stack's receptive field.
     """
 
     name: str
@@ -37,7 +37,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
 
     Args:
         backbone: name of a backbone, a key of BACKBONES.
-        dilations: values of `model.dilation`.
+        dilations: values of `model.dilation`: names or lists of rates.
 
     Raises:
         UserError: the backbone or a dilation is unknown, or a list of rates does not
@@ -54,7 +54,7 @@ def stacks(backbone: str, dilations: Sequence[str]) -> list[Stack]:
 
 
 def table(found: Sequence[Stack]) -> list[str]:
-    """Returns a table of the statistics as lines: headings, then one line per stack."""
+    """Returns the lines of a table: the headings, then the statistics of each stack."""
     width = max(len("dilation"), *(len(stack.name) for stack in found))
     lines = [f"{'dilation':{width}}  field  share  unevenness  M1  M2"]
     for name, _, g in found:
@@ -67,11 +67,11 @@ def table(found: Sequence[Stack]) -> list[str]:
 
 
 def draw(found: Sequence[Stack], output: str) -> None:
-    """Writes a PNG with one column of plots per stack.
+    """Writes a PNG with one column of three plots per stack.
 
-    The rows show the pixels that reach the output, the number of paths to the output,
-    and the number of paths near the centre. Axes are in pixels of the feature map,
-    relative to the output pixel.
+    From top to bottom, the plots show which input pixels affect the output pixel, the
+    number of paths from each input pixel, and the number of paths near the centre. Axes
+    are in pixels of the feature map, relative to the output pixel.
     """
     figure = figures.new(figsize=(3.2 * len(found) + 0.8, 9.6), layout="constrained")
     grid = figure.subplots(3, len(found), squeeze=False)
@@ -114,7 +114,7 @@ def _short(name: str) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Draws the receptive fields of several dilations and prints their statistics."""
+    """Runs the command: draws receptive fields, and prints their statistics."""
     line = cli.CommandLine(argv, __doc__)
     meaning = f"Values of model.dilation: {', '.join(NAMES)}, or lists of rates."
     line.argument("dilation", meaning, several=True, default=list(NAMES))

@@ -22,7 +22,9 @@ LARGEST_BYTES = 5_000_000
 
 
 def make(runs: Sequence[RunFiles]) -> str:
-    """Returns the HTML page of several runs; omits images if the page is too large.
+    """Returns an HTML page that reports on several runs.
+
+    The page contains fewer images if it would otherwise exceed LARGEST_BYTES.
 
     Raises:
         UserError: the runs have different classes, or the page is too large even
@@ -109,7 +111,7 @@ def _class_rows(runs: Sequence[RunFiles]) -> Iterator[list[str]]:
 
 
 def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
-    """Yields plots of boundary scores and calibration, and a table that compares runs.
+    """Yields HTML: plots of boundary scores and calibration, and a table of the runs.
 
     The table lists the difference in mean IoU between each run and the first run.
     """
@@ -137,7 +139,7 @@ def _quality(runs: Sequence[RunFiles]) -> Iterator[str]:
 
 
 def _confusion(run: RunFiles) -> Iterator[str]:
-    """Yields the confusion matrix as two images and three CSV files to download."""
+    """Yields HTML of the confusion matrix: plots, links to CSV files, a table."""
     counts = run.confusion
     normalised = {
         "rows": (counts / np.maximum(counts.sum(1, keepdims=True), 1), "of a label"),
@@ -213,7 +215,8 @@ def _legend(run: RunFiles, label: np.ndarray, prediction: np.ndarray) -> str:
 def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
     """Returns the HTML of a list of classes with the SE branch's probabilities.
 
-    The list contains the predicted classes and, in bold, the classes in the labels.
+    The list contains the classes with a probability of at least 0.5 and, in bold, the
+    classes in the labels.
     """
     if f"{key}_presence" not in run.pictures:
         return ""
@@ -229,7 +232,7 @@ def _presence(run: RunFiles, key: str, label: np.ndarray) -> str:
 
 
 def _marked(image: np.ndarray, wrong: np.ndarray) -> np.ndarray:
-    """Returns the image in grey, uint8[H, W, 3], with the `wrong` pixels in red."""
+    """Returns uint8[H, W, 3], the image in grey with the `wrong` pixels in red."""
     grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8) // 2 + 96, 3, -1)
     grey[wrong] = (214, 39, 40)
     return grey
@@ -266,7 +269,7 @@ def _origin(report: dict) -> str:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, and writes the HTML page of several runs."""
+    """Runs the command: writes an HTML page that reports on several runs."""
     line = cli.CommandLine(argv, __doc__)
     line.argument("run", "Workdirs that eval.py has evaluated.", several=True)
     line.string("split", "Split of the reports. Default: that of the newest report.")

@@ -49,7 +49,7 @@ for (const head of document.querySelectorAll("table.sortable th")) {
 
 
 def document(title: str, parts: Iterable[str]) -> str:
-    """Returns a complete HTML page; `parts` is the HTML of the body."""
+    """Returns a complete HTML page; its body consists of the HTML strings `parts`."""
     return "\n".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
@@ -79,7 +79,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], sortable=False) -
 
 
 def swatch(colour: np.ndarray) -> str:
-    """Returns the HTML of a small square; the colour is RGB, uint8[3]."""
+    """Returns the HTML of a small square in a colour, which is RGB, uint8[3]."""
     red, green, blue = map(int, colour)
     return f'<span class="swatch" style="background:rgb({red},{green},{blue})"></span>'
 
@@ -87,7 +87,7 @@ def swatch(colour: np.ndarray) -> str:
 def figure(pixels: np.ndarray, caption: str, *, photograph: bool = False) -> str:
     """Returns the HTML of an image uint8[H, W, 3] with a caption.
 
-    The image is encoded as JPEG if `photograph` is set, otherwise as PNG.
+    The image is encoded as a JPEG if `photograph` is True, otherwise as a PNG.
     """
     content, kind = io.BytesIO(), "jpeg" if photograph else "png"
     options = {"quality": 82} if photograph else {"optimize": True}
@@ -121,6 +121,6 @@ def download(content: str, name: str, text: str) -> str:
 
 
 def folded(title: str, text: str) -> str:
-    """Returns a collapsed HTML section; a click on its title shows the text."""
+    """Returns a collapsed HTML section; a click on the title shows the text."""
     title, text = html.escape(title), html.escape(text)
     return f"<details><summary>{title}</summary><pre>{text}</pre></details>"

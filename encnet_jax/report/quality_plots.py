@@ -14,9 +14,9 @@ from encnet_jax.scoring.boundary import BAND_WIDTHS_PX
 def draw(runs: Sequence[RunFiles]):
     """Returns a figure of four plots, or None if no report has quality scores.
 
-    The plots are a histogram of the mean IoU of the images, the mean IoU near contours
-    (trimap), the reliability diagram, and the accuracy of the most confident pixels
-    against the fraction of pixels that are kept.
+    The plots are a histogram of the mean IoU of single images, the mean IoU near
+    contours, a reliability diagram, and the accuracy of the most confident pixels for
+    several fractions of all pixels.
     """
     scored = [run for run in runs if "quality" in run.report]
     if not scored:

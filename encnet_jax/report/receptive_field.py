@@ -1,6 +1,7 @@
-"""Computes the pixels of the input from which dilated convolutions compute a result.
+"""Computes which input pixels affect an output pixel of dilated convolutions.
 
-In a stack of dilated convolutions, these can be a fraction of the receptive field.
+The receptive field of several dilated convolutions can have holes: input pixels that do
+not affect the output pixel.
 """
 
 from collections.abc import Sequence
@@ -12,21 +13,20 @@ import numpy as np
 class Gridding(NamedTuple):
     """Statistics of the receptive field of a stack of dilated 3x3 convolutions.
 
-    A row or pixel of the input is "seen" if at least one path leads from this row or
-    pixel to the output pixel.
+    The receptive field is a square of feature map pixels. A row or pixel of the square
+    is "seen" if the row or pixel affects the output pixel.
 
     Attributes:
-        receptive_field: height and width of the receptive field, a square, in feature
-            map pixels.
-        seen_along_axis: number of rows of the square that are seen.
+        receptive_field: height and width of the square in pixels.
+        seen_along_axis: number of rows that are seen.
         share_along_axis: fraction of the rows that are seen.
-        share: fraction of the square's pixels that are seen, share_along_axis ** 2.
+        share: fraction of the pixels that are seen.
         widest_step: largest distance between neighbouring seen rows; 1 means no holes.
-        max_distances: M_1 .. M_n, one for each rate; see the function `max_distances`.
-        unevenness: largest ratio of path counts of neighbouring rows in the middle half
-            of the field; infinite if a row there is not seen.
+        max_distances: result of the function `max_distances`.
+        unevenness: largest ratio between `paths` of neighbouring rows in the middle
+            half of the square; infinite if a row in this half is not seen.
         centre_seen: whether all 3x3 pixels around the centre are seen.
-        paths: f64[receptive_field], number of paths from each row to the output.
+        paths: f64[receptive_field], result of the function `path_counts`.
     """
 
     receptive_field: int
@@ -43,16 +43,16 @@ class Gridding(NamedTuple):
 def path_counts(rates: Sequence[int]) -> np.ndarray:
     """Counts the paths from each input row to one output row.
 
-    If all weights are 1, the counts are the gradient of the output with respect to the
-    input along one axis. The gradient over the square is the outer product of the
-    counts along both axes, because a 3x3 kernel of ones is an outer product, too.
+    A path passes through one of the 3 kernel rows of every convolution. If all weights
+    are 1, the counts are the gradient of the output with respect to the input, along
+    one axis. The gradient of a pixel is the count of its row times that of its column.
 
     Args:
         rates: dilation rates of the convolutions, in any order.
 
     Returns:
-        f64[1 + 2 * sum(rates)], the number of paths from each row. The middle element
-        is for the row of the output. 0 means that a row does not reach the output.
+        f64[1 + 2 * sum(rates)], the number of paths from each input row. The middle
+        element is the input row at the position of the output row.
     """
     counts = np.ones(1)
     for rate in rates:
@@ -64,15 +64,17 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
 
 
 def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
-    """Returns M_1 .. M_n, bounds on the distance between pixels that are seen.
+    """Returns M_1 .. M_n, the "maximum distances" of Wang et al. for n dilation rates.
 
-    M_n = r_n; M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i).
+    The distances are defined in WACV 2018, equation 2, for the rates r_1 .. r_n:
+
+        M_n = r_n;  M_i = max(M_{i+1} - 2 r_i, 2 r_i - M_{i+1}, r_i)
+
+    To avoid holes in the receptive field of 3x3 kernels, the authors require M_2 <= 3.
+    This is not sufficient: the rates 2, 2, 2 have M_2 = 2 and leave holes.
 
     Args:
         rates: r_1 .. r_n; r_1 is the rate of the layer nearest to the input.
-
-    Source: Wang et al., WACV 2018, equation 2. For 3x3 kernels, the authors require
-    M_2 <= 3. The rates 2, 2, 2 satisfy this condition although these rates leave holes.
     """
     found = [rates[-1]]
     for rate in reversed(rates[:-1]):
@@ -81,7 +83,7 @@ def max_distances(rates: Sequence[int]) -> tuple[int, ...]:
 
 
 def describe(rates: Sequence[int]) -> Gridding:
-    """Measures the receptive field of a stack of dilated 3x3 convolutions.
+    """Returns statistics of the receptive field of dilated 3x3 convolutions.
 
     Args:
         rates: dilation rates, from the input to the output.

@@ -32,10 +32,11 @@ class RunFiles:
         class_names, colours: names and colours uint8[C, 3] of the classes.
         confusion: int64[C, C]; rows are labels, columns are predictions.
         ids: str[N], the ids of all images.
-        counts: int64[N, 3, C], pixel counts of all images; see scoring.image_scores.
+        counts: int64[N, 3, C], the numbers of correct, labelled and predicted pixels
+            for each image and class.
         pictures: {name: array} for the best and the worst images, with names such as
             'best0_image'; see scoring.image_scores.
-        scalars: {name: {step: value}} of the TensorBoard files.
+        scalars: {name: {step: value}} from the TensorBoard files.
     """
 
     name: str
@@ -53,10 +54,10 @@ class RunFiles:
 def read_all(
     workdirs: Sequence[str], split: str | None, protocol: str | None
 ) -> list[RunFiles]:
-    """Reads several runs; see `read`.
+    """Reads several evaluated runs, and gives the runs distinct names.
 
-    A report needs distinct names for columns and files. Runs whose folders have the
-    same name are therefore named by their paths.
+    The name of a run is the name of its folder or, if several folders have this name,
+    the path of its folder. For the arguments and errors, see `read`.
     """
     runs = [read(workdir, split, protocol) for workdir in workdirs]
     names = [run.name for run in runs]
@@ -71,8 +72,8 @@ def read(workdir: str, split: str | None, protocol: str | None) -> RunFiles:
 
     Args:
         workdir: folder of a segmentation run.
-        split, protocol: split and protocol of the report; None for both selects the
-            newest report.
+        split, protocol: split and protocol of the report; if both are None, the newest
+            report is read.
 
     Raises:
         UserError: the report does not exist, or its per-image scores are missing or
@@ -124,12 +125,10 @@ def _report(folder: epath.Path, split: str | None, protocol: str | None) -> dict
 
 
 def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
-    """Reads the per-image scores of a report.
-
-    Files of an earlier evaluation with more processes are not read.
+    """Reads the per-image scores of a report, one file per process of the evaluation.
 
     Returns:
-        For each process of the evaluation, {name: array}; see scoring.image_scores.
+        A dict {name: array} for each process; see scoring.image_scores.
 
     Raises:
         UserError: a file is missing, damaged, or from another evaluation.
@@ -165,7 +164,7 @@ def _parts(folder: epath.Path, report: dict) -> list[dict[str, np.ndarray]]:
 def _check_classes(
     folder: epath.Path, report: dict, parts: list[dict], names: tuple[str, ...]
 ) -> None:
-    """Raises UserError unless report and per-image scores have the classes `names`."""
+    """Raises UserError if the classes of the report or scores are not `names`."""
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
@@ -254,7 +253,7 @@ def _wrong_arrays(part: dict[str, np.ndarray]) -> str | None:
 
 
 def _best_and_worst(parts: list[dict]) -> dict[str, np.ndarray]:
-    """Selects the best and the worst images of all processes.
+    """Selects the best and the worst images from the per-image scores of all processes.
 
     Returns:
         {name: array}, see RunFiles.pictures.
