@@ -26,7 +26,7 @@ _NUM_IMAGES = 2
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags, and exports the network of a run."""
+    """Runs the command: exports the network of a run."""
     line = cli.CommandLine(argv, __doc__)
     line.string("workdir", "Folder of the run to export.", required=True)
     line.checkpoint()
@@ -89,9 +89,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write_file(model, output: pathlib.Path, values) -> None:
-    """Writes a network to a file, compares the results, and writes the metadata.
+    """Exports a network to a file, checks the file, and writes the metadata.
 
-    The results of the file are computed by the format's own runtime.
+    For the check, the format's own runtime runs the file, and the results are compared
+    with those of the network.
 
     Args:
         model: the network.
@@ -99,8 +100,8 @@ def write_file(model, output: pathlib.Path, values) -> None:
         values: values of the command's flags.
 
     Raises:
-        UserError: the file's results differ from the network's, or the file cannot be
-            written. In both cases, the file is removed.
+        UserError: the file cannot be written, or its results differ from the network's.
+            The exported file is removed.
     """
     from encnet_jax.export import sidecar, verify
 
@@ -133,7 +134,11 @@ def _sidecar_file(output: pathlib.Path) -> pathlib.Path:
 
 
 def _program(model, size: str | None, scores: bool):
-    """Builds the program for --size; the default is 'any', or else eval.crop_size."""
+    """Builds the program for the flag --size.
+
+    Without this flag, the program accepts images of any size or, if the network does
+    not allow this, images of eval.crop_size.
+    """
     from encnet_jax.export import program
 
     if size in (None, "any"):
@@ -157,8 +162,8 @@ def _program(model, size: str | None, scores: bool):
 def _images(model, folder: str | None) -> list[np.ndarray]:
     """Returns images uint8[H, W, 3] for the comparison.
 
-    The images are from the folder or, without a folder, from the validation split. If
-    the data set cannot be read, the images are noise.
+    The images are read from the folder or, if `folder` is None, from the validation
+    split. If the data set cannot be read, the images are noise.
     """
     from etils import epath
 
@@ -188,8 +193,8 @@ def _canvases(images: list[np.ndarray], made) -> tuple[np.ndarray, np.ndarray | 
     """Pads or crops images to one size that the program accepts.
 
     Returns:
-        (padded images uint8[n, H, W, 3], sizes int32[n, 2] before padding). The sizes
-        are None if the program has a fixed size.
+        (padded images uint8[n, H, W, 3], their heights and widths before padding
+        int32[n, 2]). The second value is None if the program has a fixed size.
     """
     from encnet_jax.scoring.protocols import canvas
 

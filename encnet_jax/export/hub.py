@@ -26,10 +26,10 @@ def write(model: Model, workdir: str, output: pathlib.Path, *, license: str) -> 
 
     Args:
         model: the network to write.
-        workdir: folder of the network's run. Reports in this folder contain the scores
-            for the model card.
+        workdir: folder of the network's run. The scores in the model card are from the
+            evaluation reports in this folder.
         output: the folder to create.
-        license: license in the model card, see `card`.
+        license: license identifier for the model card, such as 'apache-2.0'.
 
     Raises:
         UserError: the folder cannot be written, or huggingface_hub is not installed.
@@ -61,14 +61,14 @@ def _umask() -> int:
 
 
 def original_variables(workdir: str, step: int) -> dict:
-    """Returns the variables of a run or exported folder; batch norms are not folded."""
+    """Returns the variables of a run or exported folder, with unfolded batch norms."""
     if folder.is_one(workdir):
         return folder.read(workdir).variables
     return read.restore(workdir, step).variables
 
 
 def reports(model: Model, workdir: str) -> list[dict]:
-    """Returns the evaluation reports in `workdir` that score the model's checkpoint."""
+    """Returns the reports in `workdir` that evaluate the checkpoint of `model`."""
     found = lookup.matching(workdir, "report-*.json")
     read = [tables.read_report(path) for path in found if "images" not in path.name]
     return [report for report in read if report.get("step") == model.step]
@@ -175,7 +175,7 @@ Architecture `{architecture}`, output stride {stride}, step {step} of {steps}, b
 def push(output: pathlib.Path, name: str) -> str:
     """Uploads a folder to Hugging Face.
 
-    The access token is read from `hf auth login` or $HF_TOKEN.
+    The access token is the one that `hf auth login` saved, or $HF_TOKEN.
 
     Args:
         output: the folder, see `write`.

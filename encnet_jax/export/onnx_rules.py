@@ -1,8 +1,9 @@
-"""Rules that convert JAX primitives to ONNX nodes: RULES maps names to functions.
+"""Rules that convert JAX primitives to ONNX nodes.
 
-Only the primitives that networks use in evaluation have rules. A rule adds nodes to a
-graph and returns the output. The arguments of a rule are the graph, the input values,
-the shape of the output, and the parameters and the equation of the primitive.
+RULES maps the name of a primitive to its rule, a function that adds nodes to a graph
+and returns the output. The arguments of a rule are the graph, the input values, the
+shape of the output, and the parameters and the equation of the primitive. Only the
+primitives that networks use in evaluation have rules.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from encnet_jax.errors import UserError
 
 
 class Tensor(NamedTuple):
-    """A value that depends on the images; constants are np.ndarray instead.
+    """An array that is computed when the graph runs; constants are np.ndarray instead.
 
     Attributes:
         name: name of the value in the graph.

@@ -11,14 +11,13 @@ from encnet_jax.export.onnx_rules import Tensor, Value
 
 
 class Side:
-    """The length of an array axis, as a value int64[1] of the graph.
+    """The length of an array axis, as a value int64[1] of an ONNX graph.
 
-    The operators +, -, * and ** return a new Side, and add the nodes that compute the
-    new length to the graph.
+    The operators +, -, * and ** add nodes to the graph and return a new Side.
     """
 
     def __init__(self, add: Callable, value: Value):
-        """Creates a side; `add` is Graph.add, and `value` is the length, int64[1]."""
+        """Creates a Side; `add` is Graph.add, and `value` is the length, int64[1]."""
         self._add, self.value = add, value
 
     def _with(self, op: str, other: Side | int, swap: bool = False) -> Side:
@@ -48,15 +47,15 @@ class Side:
 
 
 class Sides:
-    """Computes lengths of array axes ("sides") in the graph, each length only once."""
+    """Computes the lengths of array axes in an ONNX graph, each length only once."""
 
     def __init__(self, add: Callable, inputs: dict[str, Sequence]):
         """Adds nodes that compute the variables in the shapes of the graph's inputs.
 
         Args:
             add: the method Graph.add.
-            inputs: {name of an input: shape}. A side in a shape is an int or symbolic,
-                such as 'height' or '8*height', in which 'height' is the variable.
+            inputs: {name of an input: shape}. The length of an axis is an int, a
+                variable such as 'height', or a multiple such as '8*height'.
         """
         self._add = add
         self._known: dict[str, Side] = {}
@@ -65,9 +64,9 @@ class Sides:
                 self._read(name, axis, side)
 
     def _read(self, name: str, axis: int, side) -> None:
-        """Adds nodes that compute the variable in one side of an input.
+        """Adds nodes that compute the variable in the length `side` of an input's axis.
 
-        For the side '8*height', the nodes divide the length of the axis by 8.
+        If `side` is '8*height', the nodes divide the length of the axis by 8.
         """
         multiple, _, variable = str(side).rpartition("*")
         if isinstance(side, int) or variable in self._known:
@@ -78,10 +77,10 @@ class Sides:
         self._known[variable] = Side(self._add, found)
 
     def of(self, side) -> Value:
-        """Returns a side, an int or symbolic, as a value int64[1] of the graph.
+        """Returns the graph's value int64[1] for a length, an int or symbolic.
 
         Raises:
-            UserError: the side is not a polynomial in the variables of the inputs.
+            UserError: the length is not a polynomial in the variables of the inputs.
         """
         text = str(side).replace("^", "**")
         if text.lstrip("-").isdigit():
@@ -97,7 +96,7 @@ class Sides:
         return self._known[text].value
 
     def vector(self, sides: Sequence) -> Value:
-        """Returns n sides as one value int64[n] of the graph."""
+        """Returns the graph's value int64[n] for n lengths, each an int or symbolic."""
         values = [*map(self.of, sides)]
         arrays = [value for value in values if isinstance(value, np.ndarray)]
         if len(arrays) == len(values):

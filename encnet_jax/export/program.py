@@ -1,4 +1,4 @@
-"""Builds the function that is exported; upsamples logits to check exported files."""
+"""Builds functions that map images to labels, for export to files."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -22,26 +22,27 @@ _ROW_BLOCKS = 8  # Upsampling one block of rows at a time saves memory.
 class Program(NamedTuple):
     """A function that maps images to labels, and its properties.
 
-    The image size is fixed, or free: a free size is known only when the function runs.
+    The image size is either fixed or "free", that is, known only at run time.
 
     Attributes:
         run: the function, which maps images uint8[B, height, width, 3] to
             {name: output}. If `masked`, the second argument is int32[B, 2], the height
-            and width of each image without the padding to the right and below.
+            and width of each image without padding.
         height, width: size of the images in pixels; 0 if the size is free.
         outputs: names of the outputs: 'labels' uint8[B, height, width], 'logits'
             f32[B, h, w, C] at the network's resolution, 'presence' f32[B, C] if the
             network has an SE branch, and optionally 'scores' f32[B, height, width, C].
         rows, columns: matrices f32[height, h] and f32[width, w] that upsample the
-            logits. Empty if the size is free.
+            logits; empty if the size is free.
         of_probabilities: whether probabilities are upsampled instead of logits; see
             eval.upsampled.
         multiple: padded heights and widths must be multiples of this number of pixels;
             0 if the size is fixed.
-        masked: whether `run` accepts the sizes of the images and ignores the padding.
-        side_matrix: function that maps (n, m), a height or width in pixels before and
-            after padding, to a matrix f32[n, number of logits] that upsamples logits to
-            n pixels; None if the size is fixed.
+        masked: whether `run` accepts the sizes of the images and ignores the padding,
+            which is to the right and below.
+        side_matrix: function (pixels, padded) that returns f32[pixels, number of
+            logits], a matrix that upsamples logits. The arguments are an image's height
+            or width before and after padding. None if the size is fixed.
     """
 
     run: Callable[..., dict[str, jax.Array]]
@@ -56,7 +57,7 @@ class Program(NamedTuple):
     side_matrix: Callable[[int, int], np.ndarray] | None = None
 
     def inputs(self) -> dict[str, jax.ShapeDtypeStruct]:
-        """Returns {name: shape and dtype} of the inputs; free sizes are symbolic."""
+        """Returns {name: shape and dtype} of the inputs; free sizes are symbols."""
         size = f"{self.height}, {self.width}"
         if self.multiple:
             size = f"{self.multiple}*height, {self.multiple}*width"
@@ -67,7 +68,7 @@ class Program(NamedTuple):
         return found
 
     def of_size(self, size: tuple[int, int], canvas: tuple[int, int]) -> "Program":
-        """Returns a copy with the size and the upsampling matrices of one image.
+        """Returns a copy of the program with one image's size and upsampling matrices.
 
         A program of fixed size is returned unchanged.
 
@@ -89,7 +90,7 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
         model: the network. The program labels whole images, like the evaluation
             protocol 'single'.
         height, width: size of the images, in pixels.
-        scores: whether to output the probabilities of every pixel, too.
+        scores: whether to also output the probabilities of every pixel.
     """
     variables = _on_host(model)
     probe = jax.ShapeDtypeStruct((1, height, width, 3), jnp.uint8)
@@ -110,11 +111,14 @@ def make(model: Model, height: int, width: int, *, scores: bool) -> Program:
 
 
 def make_free(model: Model, *, scores: bool) -> Program:
-    """Builds a program for images of any size; see `make` for the arguments.
+    """Builds a program for images of any size.
 
-    If the network ignores padding, the program also accepts the sizes of the images.
-    Otherwise padding affects the scores, so images must be padded as in evaluation: to
-    a height and a width that are multiples of eval.bucket.
+    If the network ignores padding, the sizes of the images are a second input of the
+    program. Otherwise padding affects the scores, so images must be padded as in
+    evaluation: to multiples of eval.bucket.
+
+    Args:
+        model, scores: see `make`.
 
     Raises:
         UserError: the network requires an image size that is known at export.
@@ -169,12 +173,13 @@ def make_free(model: Model, *, scores: bool) -> Program:
 
 
 class _Upsampling(NamedTuple):
-    """Computes upsampling matrices for sizes that are known only when programs run.
+    """Computes the upsampling matrix for an image size that is known only at run time.
 
-    The matrices are those of models.resize.interpolation_matrix.
+    The matrix equals models.resize.interpolation_matrix for this size.
 
     Attributes:
-        side: height or width in pixels, f32[] for all images or f32[B] for B images.
+        side: height or width in pixels: f32[] if all images have the same size, or
+            f32[B] for B images.
         stride: distance between neighbouring logits, in pixels.
         num_logits: number of logits along this axis, the columns of the matrix.
         align_corners: see model.align_corners.
@@ -186,7 +191,7 @@ class _Upsampling(NamedTuple):
     align_corners: bool
 
     def matrix(self, start: int, rows: int) -> jax.Array:
-        """Returns the rows `start` to `start + rows - 1` of the matrix.
+        """Returns `rows` rows of the matrix, beginning with row `start`.
 
         Returns:
             f32[rows, num_logits], or f32[B, rows, num_logits] for B images.
@@ -223,7 +228,7 @@ def _described(model, found, row_blocks, columns, scores) -> dict[str, jax.Array
         row_blocks: matrices f32[H_i, h] or f32[B, H_i, h] that upsample along the
             height, one for each block of rows.
         columns: matrix f32[W, w] or f32[B, W, w] that upsamples along the width.
-        scores: whether to return the probabilities, too.
+        scores: whether to also return the probabilities.
     """
     of_probabilities = model.config.eval.upsampled == "probabilities"
     temperature = model.config.eval.temperature
@@ -256,10 +261,10 @@ def native_scores(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Upsamples the logits of one image, block by block to save memory.
 
-    The scores are upsampled logits or, if `of_probabilities`, upsampled probabilities.
+    If `program.of_probabilities`, probabilities are upsampled instead of logits.
 
     Args:
-        program: a program whose size is that of the image; see Program.of_size.
+        program: a program of the image's size; see Program.of_size.
         logits: f32[h, w, C] of the image.
 
     Yields:

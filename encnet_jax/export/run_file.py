@@ -1,4 +1,4 @@
-"""Script that runs an exported file as users do: in a process without encnet_jax."""
+"""Runs an exported file as users do: in a process without encnet_jax."""
 
 import sys
 import time
@@ -7,10 +7,11 @@ import time
 def main() -> None:
     """Runs an exported file: run_file.py FILE SOURCE INPUTS OUTPUT.
 
-    The Python file SOURCE defines a function `load` that loads the exported FILE. The
-    arrays in the .npz file INPUTS are the inputs of the exported network. The outputs,
-    the platform, and the duration in seconds of a second run (the first run may
-    compile) are written to the .npz file OUTPUT.
+    - FILE is the exported file.
+    - SOURCE is a Python file with a function `load`, which opens FILE.
+    - INPUTS is a .npz file with the inputs of the network.
+    - OUTPUT is the .npz file to write. It contains the outputs, the platform, and the
+      seconds that a second run took; the first run may compile.
     """
     sys.modules["encnet_jax"] = None  # type: ignore[assignment]
     import numpy as np

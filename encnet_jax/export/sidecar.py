@@ -12,7 +12,7 @@ from encnet_jax.preprocess import Normaliser
 
 
 def describe(model: Model, program: Program, kind: str) -> dict:
-    """Returns the metadata of inputs, outputs and classes as a JSON-ready dict.
+    """Returns JSON-ready metadata about the inputs, outputs and classes.
 
     Args:
         model: the network.
@@ -67,14 +67,14 @@ def describe(model: Model, program: Program, kind: str) -> dict:
 
 
 def compared(kind: str, found: Comparison) -> dict:
-    """Returns the metadata about the comparison of the file with the network.
+    """Returns JSON-ready metadata about the comparison of the file with the network.
 
     Args:
         kind: name of the format, a key of FORMATS.
         found: result of the comparison.
 
     Returns:
-        A JSON-ready dict with the platforms, the differences and the versions.
+        A dict with the platforms, the differences, and the versions of packages.
     """
     facts = FORMATS.registration(kind).facts
     return {
@@ -102,7 +102,7 @@ def _of_free_sizes(program: Program) -> dict:
 
 
 def _normalisation(normalise: Normaliser) -> dict:
-    """Returns the constants of (pixels - mean) / deviation, for pixels in 0..255."""
+    """Returns the mean and deviation that normalise pixels in 0..255."""
     return {
         "mean": [round(normalise.divisor * x, 4) for x in normalise.mean],
         "deviation": [round(normalise.divisor * x, 4) for x in normalise.std],
@@ -111,7 +111,7 @@ def _normalisation(normalise: Normaliser) -> dict:
 
 
 def _of_deep_images(value_range: tuple[float, ...]) -> dict:
-    """Returns metadata on grey images of more than 8 bits; {} without a value range."""
+    """Returns metadata on images of more than 8 bits; {} if `value_range` is empty."""
     if not value_range:
         return {}
     black, white = value_range

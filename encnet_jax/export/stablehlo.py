@@ -1,4 +1,4 @@
-"""Export to StableHLO with jax.export: one file runs on CPUs, NVIDIA GPUs and TPUs."""
+"""Exports to StableHLO; the same file runs on CPUs, NVIDIA GPUs and TPUs."""
 
 import dataclasses
 import importlib.util
@@ -22,12 +22,12 @@ from encnet_jax.models.by_platform import SEVERAL, compiled_for
     readable="JAX reads exports of versions up to six months older than itself",
 )
 def write(program: Program, about: dict) -> bytes:
-    """Returns the contents of a StableHLO file for any number of images.
+    """Returns the contents of a StableHLO file that accepts any number of images.
 
     Args:
         program: the program to export.
-        about: JSON-ready metadata, stored as the name of the function, because the
-            format has no other field for text.
+        about: JSON-ready metadata. The file stores the metadata as the function's name,
+            because the format has no other field for text.
 
     Raises:
         UserError: the package flatbuffers is missing.
@@ -46,7 +46,12 @@ def write(program: Program, about: dict) -> bytes:
 
 
 def load(file: str) -> tuple[Callable, str]:
-    """Opens a StableHLO file; returns (run, platform), see encnet_jax.export."""
+    """Opens a StableHLO file in JAX.
+
+    Returns:
+        (run, platform). `run` maps the input arrays to {name: output}; `platform` is,
+        for example, 'cuda'.
+    """
     import jax
     from jax import export
 

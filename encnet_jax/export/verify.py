@@ -1,4 +1,4 @@
-"""Compares the results of an exported file, run by its runtime, with the network."""
+"""Compares the results of an exported file with those of the network."""
 
 import inspect
 import pathlib
@@ -28,12 +28,13 @@ class Comparison(NamedTuple):
 
     Attributes:
         equal: fraction of pixels with equal labels.
-        clear_differences: number of pixels with different labels although the network's
-            two largest scores differ by more than MARGIN times the range of scores.
+        clear_differences: number of pixels with different labels that are not near
+            ties. In a near tie, the network's two largest scores differ by at most
+            MARGIN times the range of scores.
         logit_difference: largest absolute difference of a logit, as a fraction of the
             range of the network's logits.
-        seconds: seconds per image in the file's runtime, without compilation.
-        seconds_here: seconds per image in JAX in this process, without compilation.
+        seconds: seconds per image of the exported file, without compilation.
+        seconds_here: seconds per image of the network in JAX, without compilation.
         platform: the platform that ran the file.
         presence_difference: largest difference of presence probabilities; 0 without an
             SE branch.
@@ -55,15 +56,15 @@ def compare(
     images: np.ndarray,
     sizes: np.ndarray | None = None,
 ) -> Comparison:
-    """Runs a file in a separate process; compares the outputs with the network's.
+    """Runs an exported file in a separate process, and compares it with the network.
 
     Args:
         program: the exported function.
         file: the exported file.
         kind: name of the format, a key of FORMATS.
         images: uint8[B, height, width, 3], the images, padded to one size.
-        sizes: int32[B, 2], height and width of each image without the padding to the
-            right and below; None for images without padding.
+        sizes: int32[B, 2], height and width of each image before padding; None if the
+            images are not padded.
 
     Raises:
         UserError: the file cannot be run.
@@ -105,7 +106,7 @@ def _presence_difference(ours: dict, theirs: dict) -> float:
 
 
 def passed(found: Comparison) -> bool:
-    """Returns whether the results of a file are close enough to the network's."""
+    """Returns whether the file's results are close enough to the network's."""
     close = found.presence_difference <= MARGIN
     return close and found.clear_differences == 0 and found.equal >= LEAST_EQUAL
 
