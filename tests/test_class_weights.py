@@ -102,7 +102,7 @@ def test_a_broken_image_stops_the_count(dataset, monkeypatch):
 
 def test_wrong_number_of_weights_leaves_no_folder(tmp_path):
     config = resolved(class_weights=(1.0, 2.0))
-    with pytest.raises(UserError, match="has 2 numbers, but scenes has 13 classes"):
+    with pytest.raises(UserError, match="2 numbers; expected one for each of the 13"):
         loop.train(config, str(tmp_path / "run"))
     assert not list(tmp_path.iterdir())
 

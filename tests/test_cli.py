@@ -133,7 +133,7 @@ def test_completion_offers_commands_and_flags(words, found, capsys):
 def test_preparing_lists_the_data_sets(capsys):
     _, said = run("encnet_jax.data.prepare", capsys, "--help")
     listed = " ".join(said.out.split())
-    assert "One of ade20k, camvid, cityscapes, coco_voc, " in listed
+    assert "Name of the data set: ade20k, camvid, cityscapes, coco_voc, " in listed
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_the_folder_configuration_requires_its_fields():
     assert dataset_info(config.data).colours.tolist() == [[16, 32, 48], [255, 254, 0]]
     for colours, found in ((("red", "#000000"), "'red'"), (("#000000",), "1 colours")):
         folder.colours = colours
-        with pytest.raises(UserError, match=f"{found}; expected 2 colours such as"):
+        with pytest.raises(UserError, match=f"{found}; expected one colour such as"):
             dataset_info(config.data)
 
 
