@@ -1,4 +1,4 @@
-"""Reads configurations from files and flags; checks, resolves and compares them."""
+"""Loads, checks, completes and compares configurations."""
 
 from encnet_jax.config.comparing import differences, first_difference, lengthened
 from encnet_jax.config.files import load, locate_data, split_spec

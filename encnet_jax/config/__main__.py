@@ -19,10 +19,10 @@ from encnet_jax.errors import UserError
 
 
 def lines(config) -> list[str]:
-    """Returns a line 'FIELD = VALUE' for each field of a resolved configuration.
+    """Returns one line 'FIELD = VALUE' for each field of a resolved configuration.
 
-    The line of a field that differs from the default starts with '*' and ends with the
-    default value.
+    If a value differs from the default, the line starts with '*' and ends with the
+    default.
     """
     default = config_lib.flatten(config_lib.resolve(defaults.get_config()))
     shown = []
@@ -34,7 +34,7 @@ def lines(config) -> list[str]:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the command line; prints fields or an explanation, or copies a file."""
+    """Runs the command: prints fields, explains a field, or copies a configuration."""
     name, *rest = argv
     if rest and not rest[0].startswith("-"):
         rest[0] = f"--config={rest[0]}"

@@ -1,4 +1,4 @@
-"""Defaults of each architecture for fields that a configuration leaves at None."""
+"""Default values of fields such as model.gate for each architecture."""
 
 from typing import Any
 
@@ -79,7 +79,9 @@ _OF_MODEL: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def decided_fields(architecture: str, model_name: str) -> dict[str, Any]:
-    """Returns the defaults that depend on the architecture: {dotted field name: value}.
+    """Returns the default values that an architecture sets: {dotted field name: value}.
+
+    Some of these values also depend on the model.
 
     Args:
         architecture: value of the field `architecture`, a key of ARCHITECTURES.

@@ -29,10 +29,10 @@ _OF_PIXELS = ("loss.class_weights", "loss.class_weighting")
 
 
 def check_each(values: Mapping[str, Any]) -> None:
-    """Checks every field separately.
+    """Checks the value of each field separately.
 
     Args:
-        values: dotted field name -> value, or None if the field is not set.
+        values: {dotted field name: value}; the value of an unset field is None.
 
     Raises:
         UserError: a value is not allowed, or a field is unknown. The message reports
@@ -49,7 +49,7 @@ def check_together(values: Mapping[str, Any]) -> None:
     """Checks combinations of field values; call `check_each` first.
 
     Args:
-        values: dotted field name -> value, for every field.
+        values: {dotted field name: value} with all fields.
 
     Raises:
         UserError: the values of some fields are incompatible. The message reports only
@@ -91,7 +91,7 @@ def check_together(values: Mapping[str, Any]) -> None:
 
 
 def check_total_steps(total_steps: float, epochs: float) -> None:
-    """Raises UserError if a run has more steps than an int32 can count."""
+    """Raises UserError if a run has more than 2**31 - 1 steps."""
     if total_steps > LARGEST_INT32:
         raise UserError(
             f"train.epochs is {epochs} ({total_steps:.0f} steps); expected at most"
@@ -107,7 +107,10 @@ def _check_allowed(values: Mapping[str, Any], allowed: Mapping[str, Allowed]) ->
 
 
 def _check_own_network(values: Mapping[str, Any]) -> None:
-    """Checks model.aux and model.mask_padding if the head builds the whole network."""
+    """Raises UserError if model.aux or model.mask_padding is set.
+
+    Models without a separate backbone do not support these fields.
+    """
     name = values["model.name"]
     if values["model.aux"] != "none":
         raise UserError(
@@ -125,9 +128,9 @@ def _check_loss(values: Mapping[str, Any], terms: Sequence[str] | None) -> None:
     """Checks that the loss fields are compatible with each other and the network.
 
     Args:
-        values: dotted field name -> value, for every field.
-        terms: names of the loss terms that the head supports. None: all pixel-wise
-            terms for segmentation, no terms for classification.
+        values: {dotted field name: value} with all fields.
+        terms: names of the loss terms that a segmentation head supports; None if the
+            head supports all terms, and for classification.
     """
     entries = {name: LOSSES.registration(name) for name in LOSSES}
     for entry in entries.values():

@@ -40,11 +40,10 @@ FREE_FIELDS = (
 
 
 def differences(config: Config) -> list[str]:
-    """Lists the fields of a resolved configuration that differ from the defaults.
+    """Lists the fields whose values differ from the default configuration.
 
     Returns:
-        Lines 'FIELD = VALUE (default: DEFAULT)', sorted by FIELD. DEFAULT is the value
-        in the resolved default configuration.
+        Lines 'FIELD = VALUE (default: DEFAULT)', sorted by FIELD.
     """
     default = flatten(resolve(defaults.get_config()))
     return [
@@ -63,9 +62,9 @@ def first_difference(
 ) -> str | None:
     """Describes the first difference that prevents resuming a run.
 
-    FREE_FIELDS may differ, and so may fields of heads, losses etc. that neither
-    configuration uses. Fields such as model.name are compared first, because they
-    determine other fields.
+    Ignores FREE_FIELDS, which do not affect the updates of the weights, and fields that
+    no selected head, loss etc. reads. Compares fields such as model.name first, because
+    other fields depend on them.
 
     Args:
         old: configuration of the saved run.
@@ -89,9 +88,9 @@ def first_difference(
 
 
 def lengthened(config: Config, steps: int) -> Config:
-    """Returns a copy of a resolved configuration that trains for `steps` more steps.
+    """Returns a copy of a resolved configuration with `steps` more training steps.
 
-    The additional steps use the learning-rate schedule of the new length.
+    The learning rate then follows the schedule for the new total number of steps.
 
     Raises:
         UserError: the new number of steps does not fit in an int32.
@@ -114,9 +113,9 @@ def _how_to_extend(steps: int, now_steps: int) -> str:
 
 
 def _other_length(old: dict, new: dict) -> str:
-    """Returns a message that states why the length of a run changed.
+    """Returns a message that explains why the number of training steps changed.
 
-    The reason is a changed field or a changed number of training images.
+    The cause is either a changed field or a changed number of training images.
     """
     (epochs, now_epochs), (steps, now_steps) = (
         (old[field], new[field]) for field in ("train.epochs", "train.total_steps")

@@ -7,7 +7,7 @@ from encnet_jax.config import table
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """Returns the default configuration: EncNet-50, architecture 'tuned'."""
+    """Returns the default configuration: EncNet-50 with the architecture 'tuned'."""
     config = ml_collections.ConfigDict()
     for name, field in table.fields().items():
         *groups, last = name.split(".")

@@ -16,9 +16,9 @@ a field.
 
 
 def explain(name: str) -> str:
-    """Returns lines of text that describe a field or list the fields of a section.
+    """Returns a text that describes a field, or lists the fields of a section.
 
-    The description of a field contains the default, the allowed values and the meaning.
+    The description of a field contains its type, default, allowed values and meaning.
 
     Args:
         name: dotted name of a field, or of a section such as 'optim' or 'model.duc'.

@@ -17,10 +17,11 @@ _INSTALLED = ("share", "encnet_jax", "configs")  # As in pyproject.toml.
 
 
 def folders() -> list[pathlib.Path]:
-    """Returns the existing folders in which configurations are searched by name.
+    """Returns the folders that are searched for configurations given by name.
 
-    The order is: `configs` in the current folder; `configs` in the repository, if the
-    package runs from a clone; the folder of configurations installed with the package.
+    These are, if they exist and in this order: `configs` in the current folder;
+    `configs` in the repository, if the package runs from a clone; the folder of
+    configurations installed with the package.
     """
     root = pathlib.Path(__file__).parents[2]
     found = [pathlib.Path("configs")]
@@ -53,10 +54,11 @@ def named() -> dict[str, pathlib.Path]:
 def split_spec(spec: str) -> tuple[pathlib.Path, str]:
     """Splits `FILE.py[:arguments]` into the path of the file and the arguments.
 
-    `spec` may begin with the name of a configuration instead: `ade20k:resnet101`.
+    Instead of a file, `spec` may contain the name of a configuration, for example
+    `ade20k:resnet101`.
 
     Raises:
-        UserError: no file and no configuration has this name.
+        UserError: neither a file nor a configuration has this name.
     """
     name, _, arguments = spec.partition(":")
     path = pathlib.Path(name)
@@ -72,7 +74,7 @@ def split_spec(spec: str) -> tuple[pathlib.Path, str]:
 
 
 def located(spec: str) -> str:
-    """Replaces the configuration's name in `NAME[:arguments]` by the path of its file.
+    """Replaces NAME in `NAME[:arguments]` with the path of the configuration NAME.
 
     If `spec` begins with a path or an unknown name, `spec` is returned unchanged.
     """
@@ -83,15 +85,15 @@ def located(spec: str) -> str:
 
 
 def copy(name: str, target: str) -> None:
-    """Copies a configuration to a new file for editing.
+    """Copies a configuration file to a new file for editing.
 
     Args:
         name: name or file of the configuration, without arguments.
-        target: the new file; its name ends with .py.
+        target: the new file; its name must end with .py.
 
     Raises:
-        UserError: `name` does not exist or contains arguments; or `target` already
-            exists, does not end with .py, or is in a folder that does not exist.
+        UserError: the configuration does not exist, or `name` contains arguments; or
+            `target` exists, does not end with .py, or its folder does not exist.
     """
     source, arguments = split_spec(name)
     path = pathlib.Path(target)
@@ -110,7 +112,9 @@ def copy(name: str, target: str) -> None:
 
 
 def load(spec: str) -> ml_collections.ConfigDict:
-    """Loads `FILE.py[:arguments]` and returns the result of get_config(arguments).
+    """Returns the configuration defined by `FILE.py[:arguments]`.
+
+    Calls the file's function get_config, with the arguments if there are any.
 
     Raises:
         UserError: the file does not exist, does not end with .py, or does not define
@@ -132,9 +136,10 @@ def load(spec: str) -> ml_collections.ConfigDict:
 
 
 def locate_data(config: ml_collections.ConfigDict, folder: pathlib.Path) -> None:
-    """Prepends `folder` to relative data paths that exist only in `folder`.
+    """Finds relative data paths in the folder of the configuration file.
 
-    All other paths are unchanged; relative paths refer to the current folder.
+    Prepends `folder` to each relative path that exists in `folder`, but not in the
+    current folder. Other paths are unchanged.
 
     Args:
         config: changed in place.

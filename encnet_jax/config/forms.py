@@ -1,8 +1,8 @@
-"""Converts between the forms of a configuration: open, resolved, flat and JSON.
+"""Converts between the representations of a configuration.
 
-An open configuration is a `ConfigDict`; configuration files and flags set its fields. A
-resolved configuration is a `Config` of frozen dataclasses, one per section. Both have
-the same attribute names. A flat configuration is a dict {dotted field name: value}.
+An open configuration is a `ConfigDict`, whose fields are set by files and flags. A
+resolved configuration is an immutable `Config` with the same attributes. A flat
+configuration is a dict {dotted field name: value}.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ def get(config: Config | ml_collections.ConfigDict, field: str) -> Any:
 
 
 def replaced(config: Config, fields: Mapping[str, Any]) -> Config:
-    """Returns a copy of a resolved configuration with some fields changed.
+    """Returns a copy of `config` with new values of some fields.
 
     Args:
         config: a resolved configuration.
@@ -84,7 +84,10 @@ def change(config: ml_collections.ConfigDict, fields: Mapping[str, Any]) -> None
 
 
 def frozen(values: Mapping[str, Any]) -> Config:
-    """Converts nested dicts with the values of all fields to a resolved configuration.
+    """Converts nested dicts to an immutable `Config`.
+
+    Args:
+        values: nested dicts with the values of all fields.
 
     Raises:
         TypeError: a field is missing or unknown.
@@ -94,7 +97,7 @@ def frozen(values: Mapping[str, Any]) -> Config:
 
 
 def opened(config: Config) -> ml_collections.ConfigDict:
-    """Converts a resolved configuration to a locked `ConfigDict` (no new fields)."""
+    """Converts an immutable `Config` to a `ConfigDict` that accepts no new fields."""
     return from_dict(_to_dict(config))
 
 
@@ -113,7 +116,7 @@ def _frozen(value: Any) -> Any:
 
 @functools.cache
 def _with_members(section: type, fields: tuple[str, ...]) -> type:
-    """Returns a subclass of a section that also has fields of heads, losses etc.
+    """Returns a subclass of a section that adds the fields of heads, losses etc.
 
     Calls with equal arguments return the same class, so that equal configurations
     compare as equal.
@@ -152,22 +155,28 @@ def nested(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def to_json(config: Config | ml_collections.ConfigDict) -> str:
-    """Returns the configuration as JSON text; tuples become lists."""
+    """Returns a configuration as JSON text; tuples become lists."""
     return json.dumps(_to_dict(config), indent=2, sort_keys=True)
 
 
 def from_dict(values: dict) -> ml_collections.ConfigDict:
-    """Converts nested dicts to a locked `ConfigDict` (no new fields)."""
+    """Converts nested dicts to a `ConfigDict` that accepts no new fields."""
     return ml_collections.ConfigDict(values).lock()
 
 
 def flatten(config: Config | ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns {dotted field name: value}, sorted by name; tuples become lists."""
+    """Converts a configuration to {dotted field name: value}, sorted by name.
+
+    Tuples become lists.
+    """
     return dict(_flatten(json.loads(to_json(config)), ""))
 
 
 def flat_values(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Returns {dotted field name: value}, sorted by name; values keep their types."""
+    """Converts a `ConfigDict` to {dotted field name: value}, sorted by name.
+
+    Values keep their types; for example, tuples remain tuples.
+    """
     return dict(_flatten(config.to_dict(), ""))
 
 

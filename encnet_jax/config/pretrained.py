@@ -20,10 +20,9 @@ _OF_BACKBONE = ("model.backbone", "model.stem", "model.stem_width", "model.avg_d
 def follow(config: ml_collections.ConfigDict) -> None:
     """Sets the fields that the weights named by `init_from` require.
 
-    The value 'imagenet' is replaced by the name of the preferred ImageNet weights that
-    match the backbone fields already set. If `init_from` is the folder of a run,
-    backbone fields that are None are copied from the run's configuration. Nothing is
-    downloaded.
+    If `init_from` is 'imagenet', it is replaced with the name of the preferred ImageNet
+    weights that match the backbone fields already set. If `init_from` is the folder of
+    a run, backbone fields that are None are copied from the run's configuration.
 
     Args:
         config: changed in place; fields that are not set are None.
@@ -61,7 +60,7 @@ def follow(config: ml_collections.ConfigDict) -> None:
 
 
 def _follow_run(config: ml_collections.ConfigDict) -> None:
-    """Sets backbone fields that are None to those of the run or export in `init_from`.
+    """Copies unset backbone fields from the run or export in the folder `init_from`.
 
     Raises:
         UserError: the folder's config.json is not a valid configuration.

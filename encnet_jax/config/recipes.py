@@ -10,20 +10,21 @@ from encnet_jax.models import BACKBONES, HEADS
 
 
 def paper(config) -> None:
-    """EncNet as in the paper's text: codes are summed, and the gate is a product.
+    """Selects EncNet as described in the text of the paper.
 
-    The gate multiplies features x by sigmoid(W e), where e is the sum of the codes.
+    Unlike the authors' code, this network sums the encodings over the codewords instead
+    of averaging them, and adds no skip connection around the channel attention.
     """
     config.architecture = "paper"
 
 
 def release_2018(config) -> None:
-    """Settings of the authors' code of September 2018 (commit f891919).
+    """Applies the settings of the authors' code of September 2018 (commit f891919).
 
-    This code trained the published models. At scale 1, the short side of an image has
-    data.augment.base_size pixels. Images are blurred with probability 1/2 and not
-    rotated. The auxiliary head is an FCN, and the learning rate of the heads is ten
-    times that of the backbone.
+    The published models were trained with this code. A scale of 1 resizes the short
+    side of an image to data.augment.base_size pixels. Images are blurred with
+    probability 1/2 and not rotated. The auxiliary head is an FCN, and the learning rate
+    of the heads is ten times that of the backbone.
     """
     config.architecture = "release"
     augment = config.data.augment
@@ -34,10 +35,10 @@ def release_2018(config) -> None:
 
 
 def release_head(config) -> None:
-    """Settings of the authors' latest code: release_2018 with another augmentation.
+    """Applies the settings of the authors' latest code.
 
-    At scale 1, the long side of an image, not the short side, has
-    data.augment.base_size pixels. Images are not blurred.
+    This is `release_2018`, except that a scale of 1 resizes the long side of an image
+    to data.augment.base_size pixels, and that images are not blurred.
     """
     release_2018(config)
     config.data.augment.scale_relative_to = "long_side"
@@ -45,28 +46,28 @@ def release_head(config) -> None:
 
 
 def pascal_release_2018(config) -> None:
-    """release_2018 with lateral connections, as in the authors' models for PASCAL."""
+    """Applies `release_2018` and adds the lateral connections of the PASCAL models."""
     release_2018(config)
     config.model.lateral = True
 
 
 def pascal_release_head(config) -> None:
-    """release_head with lateral connections, as in the authors' models for PASCAL."""
+    """Applies `release_head` and adds the lateral connections of the PASCAL models."""
     release_head(config)
     config.model.lateral = True
 
 
 def mmseg(config) -> None:
-    """The architecture of mmsegmentation's ResNet-v1c models, to use their weights."""
+    """Selects the architecture that mmsegmentation's ResNet-v1c weights require."""
     config.architecture = "mmseg"
 
 
 def piecewise_crf(config) -> None:
-    """The CRF of encnet_jax.models.heads.piecewise_crf, trained piecewise.
+    """Selects the model 'piecewise_crf' and its training settings.
 
-    The augmentation (scales 0.7 to 1.2 and mirroring) follows the paper. The weight
-    decay is that of another reimplementation. The learning rate is unchanged, because
-    the paper does not report one.
+    The scales (0.7 to 1.2) and the mirroring follow the paper. The weight decay is that
+    of another reimplementation. The learning rate is unchanged, because the paper does
+    not report one.
     """
     config.model.name = "piecewise_crf"
     config.model.output_stride = 16
@@ -78,16 +79,20 @@ def piecewise_crf(config) -> None:
 
 
 def refine(config) -> None:
-    """Adds layers that refine the CRF's scores with early features and the image.
+    """Adds refinement layers, with 16 channels, to the model 'piecewise_crf'.
 
-    List 'refine' after 'piecewise_crf': `piecewise_crf,refine`. The number of channels
-    is our choice.
+    The layers compute class scores at the image's resolution from the CRF's scores,
+    early feature maps and the image. List this recipe last: `piecewise_crf,refine`. The
+    number of channels is our choice.
     """
     config.model.crf.refine = 16
 
 
 def refine_only(config) -> None:
-    """Trains only the refinement layers; `init_from` must be a run of the CRF."""
+    """Trains only the refinement layers of the model 'piecewise_crf'.
+
+    `init_from` must select the weights of a trained CRF.
+    """
     refine(config)
     config.init_skip = "refinement"
     config.train.freeze = "coarse"
@@ -95,12 +100,12 @@ def refine_only(config) -> None:
 
 
 def strong(config) -> None:
-    """Training settings with which the same network reaches better scores.
+    """Applies training settings that improve the scores of a network.
 
-    Doubles the number of epochs, the batch size and the learning rate that earlier
-    recipes set, so list 'strong' last. Adds a warm-up, averages the weights, and does
-    not decay norms and biases. Augments colours; this can lower scores if classes
-    differ in colour (docs/learning.md).
+    Doubles the number of epochs, the batch size and the learning rate; list 'strong'
+    last, because other recipes may set these fields. Adds a warm-up and moving averages
+    of the weights. Norms and biases are not decayed. Colours are augmented; this can
+    lower scores if classes differ in colour (docs/learning.md).
 
     Raises:
         UserError: the configuration is for classification.
@@ -122,7 +127,7 @@ def strong(config) -> None:
 
 
 def tiny(config) -> None:
-    """A small network (0.3 M parameters) for CPUs and tests."""
+    """Selects a small network (0.3 M parameters) for CPUs and tests."""
     config.init_from = ""  # No weights of this size are published.
     model = config.model
     model.backbone = "tiny"
@@ -133,7 +138,7 @@ def tiny(config) -> None:
 
 
 def smoke(config) -> None:
-    """Four steps of a tiny network on generated data, to check that everything runs."""
+    """Configures four steps of a tiny network on generated data, as a quick test."""
     tiny(config)
     config.data.name = "scenes"
     config.data.train_split = "train"
@@ -173,8 +178,8 @@ def apply(config, arguments: str, own: dict | None = None):
     Args:
         config: changed in place.
         arguments: comma-separated names of recipes, models or backbones.
-        own: recipes that the configuration file defines: name -> function(config). They
-            override recipes of this module that have the same name.
+        own: recipes of the configuration file: name -> function(config). They override
+            recipes of this module that have the same name.
 
     Returns:
         `config` itself.

@@ -1,4 +1,4 @@
-"""Resolves configurations: sets missing fields, checks all fields, forbids changes."""
+"""Resolves configurations: sets missing fields, checks all fields, returns a copy."""
 
 from typing import Any, NamedTuple
 
@@ -36,18 +36,14 @@ def resolve(
 ) -> Config:
     """Sets fields that are None, checks all fields, and returns an immutable copy.
 
-    The weights in `init_from` and the architecture determine fields that are None.
-
     Args:
         config: result of `load`, with command-line overrides applied.
-        facts: properties of the data set. They determine train.eval_every_steps;
-            train.total_steps if it is 0, and otherwise train.epochs; and
-            loss.class_weights if loss.class_weighting is set. None: these fields keep
-            their values.
+        facts: properties of the data set, which determine the number of steps, the
+            evaluation interval and the class weights. If `facts` is None, these fields
+            are not changed.
 
     Returns:
-        A frozen dataclass. Every field has a value, except that train.eval_every_epochs
-        may be None.
+        A frozen dataclass. Only train.eval_every_epochs may be None.
 
     Raises:
         UserError: a value is not allowed, values are incompatible, or the data set is
@@ -73,7 +69,7 @@ def resolve(
 def fill(config: ml_collections.ConfigDict) -> None:
     """Sets fields that are None, in place, from the architecture and other fields.
 
-    Also adds to optim.frozen the patterns of the parameters that train.freeze freezes.
+    Also adds the modules that train.freeze selects to optim.frozen.
     """
     fields = decided_fields(config.architecture, config.model.name)
     fields |= {field: get(config, source) for field, source in FOLLOWING.items()}
@@ -91,7 +87,7 @@ def fill(config: ml_collections.ConfigDict) -> None:
 
 
 def _derived(config: Config, facts: Facts) -> dict[str, Any]:
-    """Returns the fields that depend on the data: {dotted field name: value}."""
+    """Returns the fields that depend on the data set: {dotted field name: value}."""
     train = config.train
     steps = steps_per_epoch(
         facts.num_examples, train.batch_size, config.data.keep_last_batch
@@ -119,11 +115,11 @@ def steps_per_epoch(num_examples: int, batch_size: int, keep_last: bool) -> int:
     Args:
         num_examples: number of training images.
         batch_size: number of images per step, over all devices.
-        keep_last: whether the images that do not fill a batch form a last, smaller
-            batch; if False, these images are dropped.
+        keep_last: whether to train with the last batch if it is smaller than
+            `batch_size`; if False, the images of this batch are dropped.
 
     Raises:
-        UserError: the batch size is larger than the number of images, or less than 1.
+        UserError: the batch size is less than 1 or larger than the number of images.
     """
     if not 1 <= batch_size <= num_examples:
         raise UserError(

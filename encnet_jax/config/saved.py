@@ -37,7 +37,9 @@ def completed(saved: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
 
 
 def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
-    """Checks and completes a configuration read from JSON; returns a `ConfigDict`.
+    """Converts a configuration that was read from JSON to a `ConfigDict`.
+
+    Missing fields get their default values.
 
     Args:
         values: the content of the JSON file.
@@ -62,7 +64,13 @@ def from_saved(values: object, where: object) -> ml_collections.ConfigDict:
 
 
 def read_saved(path) -> ml_collections.ConfigDict:
-    """Returns the configuration in a run's config.json; see from_saved."""
+    """Returns the configuration in a run's config.json.
+
+    Missing fields get their default values.
+
+    Raises:
+        UserError: the file does not contain a valid configuration.
+    """
     return from_saved(storage.read_json(path), path)
 
 

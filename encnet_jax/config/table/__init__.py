@@ -86,7 +86,7 @@ REGISTRIES: dict[str, Registry] = {
 
 
 def fields() -> dict[str, Field]:
-    """Returns all fields, also those of heads, losses etc.: {dotted name: field}."""
+    """Returns all fields, also those of heads and losses: {dotted name: field}."""
     found = declared(Config)
     for registry in REGISTRIES.values():
         for member in registry:
@@ -95,10 +95,12 @@ def fields() -> dict[str, Field]:
 
 
 def unread_fields(values: Mapping[str, Any]) -> set[str]:
-    """Returns the names of fields that only unused heads, losses etc. read.
+    """Returns the dotted names of fields that have no effect.
+
+    These fields belong only to heads, protocols etc. that are not selected.
 
     Args:
-        values: dotted field name -> value.
+        values: {dotted field name: value}.
     """
     found: set[str] = set()
     read: set[str] = set()
