@@ -34,7 +34,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str):
-    """Imports a public name on first use: `import encnet_jax` does not import JAX."""
+    """Imports a public name on first use: `import encnet_jax` does not load JAX."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -1,4 +1,4 @@
-"""Runs the console command `encnet` as `python -m encnet_jax`."""
+"""Runs the console command `encnet`, for `python -m encnet_jax`."""
 
 from encnet_jax import commands
 

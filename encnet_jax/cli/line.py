@@ -26,7 +26,10 @@ _PATHS = {
 
 
 class CommandLine:
-    """The flags of one command: define them, then call `parse`."""
+    """Defines and parses the flags of one command.
+
+    First call the methods that define flags, then `parse`.
+    """
 
     def __init__(self, argv: Sequence[str], about: str | None):
         """Creates a command line whose only flag is --help.
@@ -52,7 +55,7 @@ class CommandLine:
         default: str | None = None,
         required: bool = False,
     ) -> None:
-        """Defines a flag whose value is a text."""
+        """Defines a flag whose value is a string."""
         self._define(flags.DEFINE_string, name, default, meaning, required)
 
     def strings(self, name: str, meaning: str) -> None:
@@ -96,8 +99,8 @@ class CommandLine:
         """Defines the only positional argument.
 
         Args:
-            name: attribute of the result of `parse`: a string, or a list of strings if
-                `several` is True.
+            name: name of the argument in the result of `parse`. The value is a string,
+                or a list of strings if `several` is True.
             meaning: description for --help.
             several: whether the argument may be repeated.
             default: default value; None if the argument is required.
@@ -225,7 +228,7 @@ class CommandLine:
         return name.upper() if is_argument else f"--{name}"
 
     def _help(self) -> str:
-        """Returns the text of --help: a description and the flags, without absl's."""
+        """Returns the text of --help: usage, description, and flags of the command."""
         called, about = program(self._argv[0]), inspect.cleandoc(self._about)
         usage, values = f"usage: {called}", self._values
         if self._argument:
@@ -253,7 +256,7 @@ _FAMILIAR = re.compile(
 
 
 def _check_xla_flags(words: str) -> None:
-    """Raises UserError for XLA flags that would make XLA abort the process."""
+    """Raises UserError if XLA would abort the process because of these XLA flags."""
     if "jax" in sys.modules or all(map(_FAMILIAR.fullmatch, words.split())):
         return
     code = "from jax._src.lib import xla_client; xla_client.CompileOptions()"
@@ -273,7 +276,9 @@ _LEAST_ADDRESSES = 1900 << 20  # Bytes; smaller limits abort JAX on two cores.
 
 
 def _make_settings() -> None:
-    """Prepares this process for JAX; only for commands, because settings are global.
+    """Checks that JAX can start, and makes global settings of JAX and logging.
+
+    For commands only: a program that imports this package keeps its own settings.
 
     Raises:
         UserError: JAX would abort the process, because the limit on the address space
@@ -313,7 +318,7 @@ def join_processes(values: flags.FlagValues) -> None:
 
 
 def _with_located_config(argv: list[str]) -> list[str]:
-    """Replaces the name of a configuration in --config by the path of its file."""
+    """Replaces the name of a configuration in --config with the path of its file."""
     from encnet_jax.config.files import located
 
     found = list(argv)
@@ -326,7 +331,9 @@ def _with_located_config(argv: list[str]) -> list[str]:
 
 
 def _check_config(values: flags.FlagValues) -> None:
-    """Checks the configuration that --config loaded, and locates its data paths.
+    """Checks the configuration that --config selects, and adjusts its data paths.
+
+    Relative data paths may refer to the folder of the configuration file.
 
     Raises:
         UserError: the file does not exist, or its get_config did not return a
@@ -385,7 +392,10 @@ def _config_flag(values: flags.FlagValues) -> Any:
 
 
 def config_name(values: flags.FlagValues) -> str:
-    """Returns 'camvid-fcn-resnet50' for --config configs/camvid.py:fcn,resnet50."""
+    """Returns a short name of the configuration that --config selects.
+
+    For --config configs/camvid.py:fcn,resnet50, the name is 'camvid-fcn-resnet50'.
+    """
     from encnet_jax import config as config_lib
 
     path, arguments = config_lib.split_spec(_config_flag(values).config_filename)

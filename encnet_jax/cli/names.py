@@ -1,4 +1,4 @@
-"""Runs commands by name, and writes the names of commands as users type them."""
+"""Runs commands by name, and formats the names of commands for help texts."""
 
 import difflib
 import importlib
@@ -16,7 +16,7 @@ class Command(NamedTuple):
     Attributes:
         module: name of the module that implements the command.
         does: summary for --help, such as 'scores a checkpoint'.
-        function: name of the module's function, which is called with argv.
+        function: name of the function in `module` that runs the command, given argv.
     """
 
     module: str
@@ -59,7 +59,10 @@ _CALLED_BY_PYTHON = re.compile(r"python (?:-m encnet_jax\.([\w.]+)|(\w+)\.py)")
 
 
 def for_console(text: str) -> str:
-    """Replaces commands in a text: `python train.py` becomes `encnet train`, etc."""
+    """Replaces Python commands in a text with console commands.
+
+    For example, `python train.py` becomes `encnet train`.
+    """
 
     def word(match: re.Match) -> str:
         words = (match[1] or match[2]).replace("torch_weights", "weights")
@@ -69,10 +72,11 @@ def for_console(text: str) -> str:
 
 
 def program(name: str) -> str:
-    """Returns a command as the user typed it: 'python train.py' or 'encnet train'.
+    """Returns a program as the user typed it: 'python train.py' or 'encnet train'.
 
     Args:
-        name: argv[0]; for `python -m`, this is the absolute path of the module's file.
+        name: argv[0]. For `python -m`, argv[0] is the absolute path of the module's
+            file.
     """
     package, path = pathlib.Path(__file__).resolve().parent.parent, pathlib.Path(name)
     if path.is_absolute() and package in path.resolve().parents:

@@ -30,10 +30,10 @@ _LOST_PEER = re.compile(r"gloo.*(closed|reset) by peer", re.IGNORECASE | re.DOTA
 def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
     """Runs a command, then ends the process with os._exit.
 
-    A normal exit takes seconds longer, and can hang: threads of tf.data and of
-    unfinished checkpoints may wait forever while the interpreter is finalised. In a
-    distributed run, each process first waits for the other processes, because JAX
-    aborts processes that are still running when process 0 ends.
+    A normal exit takes seconds longer and can hang, because background threads of
+    tf.data and Orbax may never end. In a distributed run, each process first waits for
+    the other processes, because JAX aborts processes that are still running when
+    process 0 ends.
     """
     _keep_streams()
     _end_soon_when_interrupted()
@@ -46,12 +46,12 @@ def start(main: Callable[[Sequence[str]], int | None]) -> NoReturn:
 class _Stream:
     """An output stream that ignores a full disk and a closed terminal.
 
-    After such an error, all further output is dropped. Other errors are raised, for
-    example that of a closed pipe.
+    After such an error, all further output is dropped. Other errors, such as a closed
+    pipe, are raised.
 
     Attributes:
-        full: the error if the disk was full, otherwise None. The command continues, and
-            `run` reports this error at the end.
+        full: the error if the disk was full, otherwise None; `run` reports this error
+            when the command ends.
     """
 
     def __init__(self, stream: TextIO):
@@ -62,13 +62,13 @@ class _Stream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Writes text; drops it if an earlier write has failed."""
+        """Writes a text; drops the text if an earlier write has failed."""
         # Escapes control characters, because file names must not control the terminal.
         shown = printable(text, keep="\t\n\r")
         return self._try(lambda: self._stream.write(shown), len(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Writes several texts; see write."""
+        """Writes several texts; drops them if an earlier write has failed."""
         for line in lines:
             self.write(line)
 
@@ -89,11 +89,10 @@ class _Stream:
 
 
 def _keep_streams() -> None:
-    """Replaces standard output and standard error by a `_Stream` each.
+    """Replaces sys.stdout and sys.stderr with `_Stream` objects.
 
-    Closed standard streams are first connected to os.devnull. If they stayed closed,
-    the next opened file would get the descriptor of a standard stream, and libraries
-    would write messages into that file.
+    Closed standard streams are connected to os.devnull; otherwise the next opened file
+    would get the descriptor of a standard stream, and receive messages of libraries.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -111,11 +110,10 @@ _ANSWER_S, _GRACE_S = 0.3, 3.0
 
 
 def _end_soon_when_interrupted() -> None:
-    """Ends the process soon after Ctrl-C, even while the main thread compiles.
+    """Ends the process within seconds of Ctrl-C, even while the main thread compiles.
 
-    Python runs signal handlers only in the main thread, which may be compiling for
-    minutes; therefore, another thread waits for the signal. Commands that react to
-    Ctrl-C in another way use pods.signals.
+    Another thread waits for the signal, because Python runs signal handlers only in the
+    main thread. Commands that handle Ctrl-C themselves use pods.signals.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
@@ -135,12 +133,12 @@ def _end_soon_when_interrupted() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs main(argv) and returns the exit status; prints errors.
+    """Runs main(argv), prints errors, and returns the exit status.
 
-    A UserError, or an error of the machine such as a full disk, is printed as one line,
-    and all other errors with a traceback. In a distributed run, a failing process ends
-    here with os._exit: a normal exit would wait for the other processes, which do not
-    notice the failure.
+    A UserError, or an error of the machine such as a full disk, is printed as one line.
+    All other errors are printed with a traceback. In a distributed run, a process that
+    fails ends at once with os._exit, because a normal exit would wait for the other
+    processes.
     """
     # Printing file names with undecodable bytes must not fail.
     for stream in (sys.stdout, sys.stderr):
@@ -178,7 +176,7 @@ def _report(line: str) -> None:
 
 
 def _unexpected(error: Exception) -> int:
-    """Reports an error other than UserError; returns the exit status."""
+    """Prints an error that is not a UserError; returns the exit status."""
     reason = _of_the_machine(error)
     if reason:
         _report(reason)
@@ -201,10 +199,10 @@ def _unexpected(error: Exception) -> int:
 
 
 def _of_the_machine(error: Exception) -> str | None:
-    """Returns a one-line message if the machine, not the code, caused the error.
+    """Returns a one-line message for an error of the machine, None for other errors.
 
-    Errors of the machine are those of disks, permissions, object stores, memory and
-    devices. For all other errors, the result is None.
+    Such errors concern disks, permissions, object stores, memory, devices, or JAX's
+    environment variables.
     """
     text = " ".join(str(error).split())
     if _is_of_jax_import(error):
@@ -251,7 +249,7 @@ def _of_the_machine(error: Exception) -> str | None:
 
 
 def _is_of_jax_import(error: Exception) -> bool:
-    """Whether an error was raised while JAX was being imported."""
+    """Returns whether an error was raised while JAX was being imported."""
     frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
     return not isinstance(error, ImportError) and any(
         frame.f_code.co_name == "<module>"

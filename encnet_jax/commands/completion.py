@@ -26,6 +26,6 @@ complete -o default -F _encnet encnet
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints the shell script."""
+    """Prints the completion script."""
     cli.CommandLine(argv, __doc__).parse(loads_jax=False)
     print(SCRIPT)

@@ -21,7 +21,7 @@ EVAL_FIELDS = {
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags; writes a report, or an archive for a test server.
+    """Runs the command: writes a report, or an archive for a test server.
 
     Returns:
         The exit status: 0, or that of the signal that interrupted the command.

@@ -12,7 +12,7 @@ from encnet_jax.errors import UserError
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the flags; writes three PNGs for each image, and more with --scores.
+    """Runs the command: writes three PNGs for each image, and more with --scores.
 
     Returns:
         The exit status: 0, or 1 if some images could not be labelled.

@@ -10,7 +10,7 @@ from encnet_jax import cli
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the flags and trains a model."""
+    """Runs the command: trains a model."""
     line = cli.CommandLine(argv, __doc__)
     line.config(required=True)
     line.processes()
