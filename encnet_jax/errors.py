@@ -17,10 +17,9 @@ _CONTROL = re.compile(
 
 
 def printable(text: object, keep: str = "") -> str:
-    """Returns a text with control characters replaced by escapes such as \\x1b.
+    """Returns a text with control characters replaced with escapes such as \\x1b.
 
-    File names may contain control characters, but a printed name must not add lines to
-    a log or send commands to a terminal.
+    Otherwise, a file name could add lines to a log or control the terminal.
 
     Args:
         text: the text to print.
@@ -34,7 +33,7 @@ def printable(text: object, keep: str = "") -> str:
 
 
 def short(value: object, most: int = 200) -> str:
-    """Returns repr(value) for a message, cut after `most` characters."""
+    """Returns repr(value) for a message, truncated to about `most` characters."""
     # Formats only the beginning of a long list or text, to save time.
     if isinstance(value, (str, bytes, list, tuple)) and len(value) > most:
         value = value[:most]
@@ -43,20 +42,22 @@ def short(value: object, most: int = 200) -> str:
 
 
 def reason(error: BaseException, most: int = 200) -> str:
-    """Returns the message of another library's error on one line.
+    """Returns the message of an exception on one line.
+
+    If the message is empty, the name of the exception's type is returned.
 
     Args:
-        error: the error.
-        most: largest number of characters; longer messages are truncated.
+        error: the exception.
+        most: maximum number of characters; longer messages are truncated.
     """
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error means that the host or a device ran out of memory.
+    """Returns whether an error means that the host or a device ran out of memory.
 
-    JAX and the loader of shared libraries have no exception type for this error, so the
-    text of the message is searched.
+    Errors of JAX and of the loader of shared libraries are recognised by their
+    messages, because no exception type is specific to them.
     """
     signs = ("RESOURCE_EXHAUSTED", "failed to map segment")
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in signs)
@@ -73,11 +74,16 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def explained(file: object, problem: str, advice: str) -> Iterator[None]:
-    """Converts errors of a `with` block to UserError('FILE: PROBLEM (REASON); ADVICE').
+    """Converts errors raised in a `with` block to a UserError with a one-line message.
 
-    For use around decoders, which raise errors of many types for damaged files. FILE,
-    PROBLEM and ADVICE are the arguments; REASON is the message of the original error.
-    A UserError passes through unchanged.
+    The message is 'FILE: PROBLEM (REASON); ADVICE', where REASON is the message of the
+    original error. A UserError is not converted. Use this around decoders, which raise
+    many types of errors for damaged files.
+
+    Args:
+        file: FILE in the message.
+        problem: PROBLEM in the message.
+        advice: ADVICE in the message.
     """
     try:
         yield

@@ -31,7 +31,7 @@ class Field:
             value is derived from other fields; `kind` is then required.
         allowed: the allowed values.
         doc: the meaning, with the unit, as one or more sentences.
-        kind: the type of the value; by default that of `default`.
+        kind: type of the value; if omitted, the type of `default`.
     """
 
     default: Any
@@ -40,10 +40,10 @@ class Field:
     kind: type | None = None
 
     def __post_init__(self) -> None:
-        """Checks the default; if `kind` is None, sets `kind` to the default's type.
+        """Checks `default`; sets `kind` to the type of `default` if `kind` is None.
 
         Raises:
-            ValueError: default and kind are both None, or the default is not allowed.
+            ValueError: `default` and `kind` are both None, or `default` is not allowed.
         """
         if self.default is None and self.kind is None:
             raise ValueError(
@@ -59,7 +59,7 @@ class Field:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite int or float, but not a bool."""
+    """Returns whether a value is a finite int or float, but not a bool."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     # math.isfinite raises an error for very long integers.
     return number and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ def above(low: float, high: float) -> Allowed:
 
 
 def one_of(*values: Any) -> Allowed:
-    """Allows only the given values; types must match, too: one_of(1) rejects True."""
+    """Allows only the given values; types must match too: one_of(1) rejects True."""
     return Allowed(
         f"one of: {', '.join(str(v) if v != '' else repr(v) for v in values)}",
         lambda x: any(type(x) is type(v) and x == v for v in values),
@@ -95,13 +95,13 @@ def one_of(*values: Any) -> Allowed:
 def several(
     each: Allowed, words: str, least: int = 0, most: int | None = None
 ) -> Allowed:
-    """Allows tuples and lists all of whose elements fit `each`.
+    """Allows tuples and lists in which `each` allows every element.
 
     Args:
         each: the allowed values of an element.
         words: description of the allowed tuples and lists, for messages.
-        least: smallest number of elements.
-        most: largest number of elements; None for no limit.
+        least: minimum number of elements.
+        most: maximum number of elements; None means no limit.
     """
 
     def fits(values: Any) -> bool:
@@ -128,7 +128,10 @@ SIDE = between(16, 1 << 15)  # Pixels.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Section:
-    """Base class of configuration sections; `section[name]` equals `section.name`."""
+    """Base class of configuration sections.
+
+    A field can be read as section.name or section["name"].
+    """
 
     def __getitem__(self, name: str) -> Any:
         """Returns the value of a field."""
@@ -139,10 +142,10 @@ def field(default: Any, allowed: Allowed | Callable[[], Allowed], doc: str) -> A
     """Declares a configuration field in a Section: `width: int = field(64, ...)`.
 
     Args:
-        default: as in `Field`; None if the value is derived from other fields.
-        allowed: as in `Field`; or a function that returns an `Allowed`, if more values
-            may be registered later.
-        doc: as in `Field`.
+        default: default value; None if the value is derived from other fields.
+        allowed: the allowed values; a function that returns them if more values may be
+            registered later.
+        doc: the meaning, with the unit, as one or more sentences.
     """
     return dataclasses.field(default=default, metadata={"allowed": allowed, "doc": doc})
 
@@ -156,8 +159,8 @@ def declared(section: type, prefix: str = "") -> dict[str, Field]:
     """Returns the fields that a Section declares, including those of nested groups.
 
     Args:
-        section: a dataclass whose members are declared with `field` and `group`; other
-            members are derived values, which are skipped.
+        section: a dataclass whose fields are declared with `field` and `group`; all
+            other attributes are skipped.
         prefix: prefix of each name, such as 'optim.'.
 
     Returns:

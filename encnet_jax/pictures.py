@@ -1,4 +1,4 @@
-"""Draws and saves images of labels and predictions; computes scaled sizes."""
+"""Draws and saves images of labels and predictions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -17,15 +17,15 @@ VOID_COLOUR = (255, 255, 255)
 
 
 def scaled_size(height: int, width: int, scale: float) -> tuple[int, int]:
-    """Returns (height, width) of an image resized by `scale`; each at least 1 pixel."""
+    """Returns the height and width of an image resized by `scale`, both at least 1."""
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def colourise(ids: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Maps class ids to colours uint8[H, W, 3]; IGNORE_LABEL becomes white.
+    """Maps class ids to colours; returns uint8[H, W, 3].
 
     Args:
-        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL.
+        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL, which is drawn white.
         colours: uint8[C, 3], the colour of each class.
     """
     table = np.full((256, 3), VOID_COLOUR, np.uint8)
@@ -39,11 +39,11 @@ def overlay(
     colours: np.ndarray,
     transparent: Sequence[int] = (),
 ) -> np.ndarray:
-    """Returns uint8[H, W, 3], the average of an image and its labels' colours.
+    """Averages an image with the colours of its labels; returns uint8[H, W, 3].
 
     Args:
         image: uint8[H, W, 3].
-        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL.
+        ids: uint8[H, W], class ids 0..C-1, or IGNORE_LABEL, which is drawn white.
         colours: uint8[C, 3], the colour of each class.
         transparent: ids of the classes whose pixels keep the colour of the image.
     """
@@ -73,13 +73,16 @@ def legend(class_names: Sequence[str], colours: np.ndarray) -> Image.Image:
 def side_by_side(
     image: np.ndarray, label: np.ndarray, ids: np.ndarray, colours: np.ndarray
 ) -> np.ndarray:
-    """Returns uint8[H, 3 W, 3]: image, label and prediction, from left to right.
+    """Draws an image, its label and its prediction next to each other.
 
     Args:
         image: uint8[H, W, 3].
         label: uint8[H, W], true class ids; IGNORE_LABEL is drawn white.
         ids: uint8[H, W], predicted class ids.
         colours: uint8[C, 3], the colour of each class.
+
+    Returns:
+        uint8[H, 3 W, 3]: image, label and prediction, from left to right.
     """
     panels = [image, colourise(label, colours), colourise(ids, colours)]
     return np.concatenate(panels, axis=1)

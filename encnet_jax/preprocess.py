@@ -18,11 +18,11 @@ CIFAR_MEAN = (0.4914, 0.4822, 0.4465)  # Mean of CIFAR-10's 50,000 training imag
 
 @dataclasses.dataclass(frozen=True)
 class Normaliser:
-    """Computes (pixels / divisor - mean) / std, for each channel.
+    """Normalises each channel of an image: (pixels / divisor - mean) / std.
 
-    The normalisation runs on the device, so that pixels can be transferred as uint8,
-    with a quarter of the bytes of float32. Folding the normalisation into the first
-    convolution would be wrong, because this layer pads the normalised image with zeros.
+    Normalise on the device, because uint8 pixels are four times smaller to transfer
+    than float32. Do not fold the normalisation into the first convolution, which pads
+    the normalised image with zeros.
 
     Attributes:
         mean, std: mean and standard deviation of red, green and blue, after the
@@ -36,7 +36,7 @@ class Normaliser:
     divisor: float = 255.0
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Normalises RGB pixels in 0..255, uint8[..., 3], to f32[..., 3]."""
+        """Normalises RGB pixels, uint8[..., 3] in 0..255; returns f32[..., 3]."""
         scaled = images.astype(np.float32) / self.divisor
         return (scaled - _of_channels(self.mean, scaled)) / _of_channels(
             self.std, scaled
@@ -44,7 +44,7 @@ class Normaliser:
 
 
 def _of_channels(values: tuple[float, ...], images: jax.Array) -> np.ndarray:
-    """Returns the values as f32[1, ..., 1, 3], with the number of axes of `images`."""
+    """Returns three values as f32[1, ..., 1, 3], to be broadcast against `images`."""
     return np.asarray(values, np.float32).reshape((1,) * (images.ndim - 1) + (-1,))
 
 

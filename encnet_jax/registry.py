@@ -33,14 +33,14 @@ class Registration(NamedTuple):
 class Registry(Generic[Member]):
     """Maps names to members of one kind; imports a member on first use.
 
-    A registry is defined next to its members, in a module that imports neither JAX nor
-    TensorFlow, because names and fields are checked before these libraries are loaded.
+    Define a registry next to its members, in a module that imports neither JAX nor
+    TensorFlow, because configurations are checked before these libraries are loaded.
     """
 
     def __init__(self, kind: str, members: Mapping[str, Any] | None = None):
-        """Creates a registry, empty or with members.
+        """Creates a registry with the given members.
 
-        Members with configuration fields or facts must be added by `register`.
+        Use `register` for members with configuration fields or facts.
 
         Args:
             kind: singular noun for error messages, such as 'head'.
@@ -62,6 +62,9 @@ class Registry(Generic[Member]):
     ) -> Callable[[Any], Any]:
         """Adds a member: `register(name, member)`, or `@register(name)` as a decorator.
 
+        A member may be registered twice, because a configuration file may be loaded
+        twice; the new definition replaces the old one.
+
         Args:
             name: name of the member in configurations and flags.
             member: the object, or its import path 'package.module:attribute'; None if
@@ -74,9 +77,7 @@ class Registry(Generic[Member]):
             A decorator that registers the decorated object and returns it unchanged.
 
         Raises:
-            UserError: another member has this name. The same definition may be
-                registered again, because a configuration file may be loaded twice; the
-                new definition replaces the old one.
+            UserError: a different member has this name.
         """
         file = sys._getframe(1).f_globals.get("__file__")
 
@@ -127,11 +128,11 @@ class Registry(Generic[Member]):
         return imported(self.registration(name).member)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a member has this name."""
+        """Returns whether a member has this name."""
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
-        """Iterates over the names."""
+        """Iterates over the names of the members."""
         return iter(self.names())
 
     def _known(self) -> str:
@@ -139,7 +140,7 @@ class Registry(Generic[Member]):
 
 
 def imported(member: Any) -> Any:
-    """Returns an object, given the object or its import path 'module:attribute'."""
+    """Returns `member`; imports it first if it is an import path 'module:attribute'."""
     if not isinstance(member, str):
         return member
     module, _, attribute = member.partition(":")
@@ -149,9 +150,8 @@ def imported(member: Any) -> Any:
 def discover(package: str, folder: str, **registries: Registry) -> None:
     """Registers the members in the modules of a folder without importing the modules.
 
-    The decorators `@HEADS.register("name", ...)` of functions and classes are read from
-    the source code: importing a module may load JAX, but configurations are checked
-    before JAX is loaded. The arguments of these decorators may therefore use only
+    Reads the decorators `@HEADS.register("name", ...)` from the source code, because
+    importing a module may load JAX. The arguments of these decorators may use only
     literals, lambdas and the names in encnet_jax.fields.
 
     Args:
@@ -175,7 +175,10 @@ def discover(package: str, folder: str, **registries: Registry) -> None:
 
 
 def _registry_of(call: ast.expr) -> str:
-    """Returns 'HEADS' for `@HEADS.register(...)`, '' for unrelated decorators."""
+    """Returns the registry name in a decorator: 'HEADS' for `@HEADS.register(...)`.
+
+    For other decorators, the result is ''.
+    """
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
         return ""
     owner = call.func.value
@@ -185,7 +188,11 @@ def _registry_of(call: ast.expr) -> str:
 
 
 def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
-    """Evaluates the arguments of a `register` call: (positional, {keyword: value})."""
+    """Evaluates the arguments of a `register` call.
+
+    Returns:
+        A list of the positional arguments, and a dict of the keyword arguments.
+    """
 
     def value(node: ast.expr) -> Any:
         code = compile(ast.Expression(node), str(path), "eval")

@@ -51,11 +51,12 @@ def run(
         values: values of the field.
         workdir: folder of the sweep, which will contain a folder per run, the table
             (sweep.json and sweep.md) and the plot (sweep.png).
-        protocol: evaluation protocol; None for eval.protocol.
-        seeds: seeds with which each value is trained; if empty, only config.seed.
+        protocol: evaluation protocol; if None, config.eval.protocol.
+        seeds: each value is trained once with each seed; if empty, only with
+            config.seed.
 
     Returns:
-        Whether all runs are complete; False if a signal stopped a run early.
+        Whether all runs are complete; False if a run was interrupted.
 
     Raises:
         UserError: the field does not exist, or a run cannot be trained or scored.
@@ -82,7 +83,7 @@ def run(
 
 
 def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -> None:
-    """Checks the configurations of all runs, before the first run is trained.
+    """Checks the configurations of all runs before the first run is trained.
 
     Raises:
         UserError: a configuration or a data set is not valid for a sweep.
@@ -107,7 +108,7 @@ def _check_runs(config, field: str, values: list, protocol: str | None, seeds) -
 
 
 def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
-    """Trains and scores a run, or reads its report if the run is complete.
+    """Trains and scores one run; only reads the report if the run is already complete.
 
     Returns:
         The evaluation report, or None if training was interrupted.
@@ -136,7 +137,7 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
 
 
 def row(value, reports: list[dict]) -> dict:
-    """Returns one row of the table: the mean scores of the runs with a given value.
+    """Returns one row of the table: the mean scores of all runs with the same value.
 
     Args:
         value: value of the field.
@@ -188,10 +189,10 @@ def _cell(row: dict, name: str) -> str:
 
 
 def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
-    """Plots the first two scores against the field, with standard deviations as bars.
+    """Plots the first two scores against the field's values.
 
     For segmentation, these scores are mean IoU and pixel accuracy, as in Figure 5 of
-    the paper.
+    the paper. Error bars are standard deviations over the seeds.
     """
     figure = figures.new(figsize=(5, 3.5), layout="constrained")
     left = figure.add_subplot()
@@ -216,7 +217,7 @@ def plot(path: epath.Path, field: str, rows: list[dict]) -> None:
 
 
 def parse_values(text: str) -> list:
-    """Parses comma-separated values such as '0,0.1,True,deep'.
+    """Parses comma-separated values of a field, such as '0,0.1,True,deep'.
 
     Raises:
         UserError: there are no values, two values are equal, or a value cannot be part

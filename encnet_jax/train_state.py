@@ -32,7 +32,7 @@ class TrainState:
         """Returns the state before the first update.
 
         Args:
-            variables: initial {'params', 'batch_stats'}.
+            variables: initial {'params', 'batch_stats'} of the model.
             tx: the optimiser.
             ema: whether to keep moving averages of the parameters.
         """
@@ -48,9 +48,9 @@ class TrainState:
         )
 
     def eval_variables(self) -> dict:
-        """Returns {'params', 'batch_stats'} for evaluation.
+        """Returns the variables of the model for evaluation: {'params', 'batch_stats'}.
 
-        'params' are the moving averages if the run has them, otherwise `params`.
+        If the run averages the parameters, 'params' are the moving averages.
         """
         params = self.params if self.ema_params is None else self.ema_params
         return {"params": params, "batch_stats": self.batch_stats}
