@@ -201,8 +201,8 @@ def _arguments(call: Any, path: pathlib.Path) -> tuple[list, dict[str, Any]]:
         except NameError as error:
             raise ValueError(
                 f"{path}, line {node.lineno}: {error}; expected only literals and names"
-                " of encnet_jax.fields, because the arguments of `register` are"
-                " evaluated without importing this file"
+                " that encnet_jax.fields defines, because the arguments of `register`"
+                " are evaluated without importing this file"
             ) from None
 
     args = [value(node) for node in call.args]

@@ -137,10 +137,10 @@ def run_one(config, workdir: epath.Path, protocol: str | None) -> dict | None:
 
 
 def row(value, reports: list[dict]) -> dict:
-    """Returns one row of the table: the mean scores of all runs with the same value.
+    """Returns one row of the table: the mean scores of the runs with one value.
 
     Args:
-        value: value of the field.
+        value: value of the configuration field that the sweep varies.
         reports: evaluation reports of the runs with this value, one for each seed.
 
     Returns:

@@ -105,7 +105,9 @@ class Checkpointer:
         return [step in steps[-self._keep :] or step == best for step in steps]
 
     def save(self, state: TrainState, config, score: float | None = None) -> None:
-        """Starts to write a checkpoint in the background, unless the step is saved.
+        """Starts to write a checkpoint in the background.
+
+        Does nothing if the newest checkpoint has this step.
 
         Args:
             state: replicated state after `state.step` updates.

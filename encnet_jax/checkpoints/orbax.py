@@ -162,8 +162,8 @@ class _Manager(ocp.CheckpointManager):
     def reached_preemption(self, step: int) -> bool:
         """Returns False, because signals.StopRequest handles preemption.
 
-        JAX's preemption service supports a single step counter, and StopRequest uses
-        the counter. With a second counter, the processes would never agree on a step.
+        JAX's preemption service supports a single step counter, which StopRequest uses.
+        If Orbax counted steps too, the processes would never agree on a step.
         """
         return False
 

@@ -173,6 +173,6 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
         refined = "; 'coarse' requires model.name 'piecewise_crf' with model.crf.refine"
         refined += " above 0"
         raise UserError(
-            f"train.freeze is {freeze!r}, which model.name {name!r} does not support:"
-            f" expected ''{refined if freeze == 'coarse' else ''}"
+            f"train.freeze is {freeze!r}, which model.name {name!r} does not"
+            f" support; expected ''{refined if freeze == 'coarse' else ''}"
         )

@@ -49,7 +49,10 @@ def _point(value) -> str | None:
 
 
 def _lists(*names: str):
-    """Returns a check for dicts {name: list of numbers} with equally long lists."""
+    """Returns a function that checks a dict {name: list of numbers}.
+
+    All lists must have the same length.
+    """
     points = schema.listing(_point, most=4096)
 
     def check(value) -> str | None:

@@ -111,7 +111,10 @@ def _normalisation(normalise: Normaliser) -> dict:
 
 
 def _of_deep_images(value_range: tuple[float, ...]) -> dict:
-    """Returns metadata on images of more than 8 bits; {} if `value_range` is empty."""
+    """Returns metadata on the conversion of images with more than 8 bits per channel.
+
+    Without a `value_range`, the metadata are empty.
+    """
     if not value_range:
         return {}
     black, white = value_range

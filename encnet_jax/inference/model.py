@@ -249,7 +249,7 @@ class Model:
         return scene_context(self._network, self.read(image))
 
     def is_tiled(self, image: np.ndarray) -> bool:
-        """Returns whether an image [H, W, 3] is too large to be labelled as a whole."""
+        """Returns whether an image [H, W, 3] is too large to be predicted whole."""
         return image.shape[0] * image.shape[1] > self._whole_px
 
     def describe(

@@ -1,7 +1,7 @@
 """Functions that compute the results of a block of pixels, on the device.
 
 Each function accepts scores f32[..., C] and weights f32[..., C] of C classes. The
-largest score of a pixel determines the label. The weights are proportional to the
+largest score of a pixel determines the label. The weights are unnormalised
 probabilities. Each function returns a dict of arrays with the same leading axes.
 """
 

@@ -54,9 +54,10 @@ def unit_vectors(codes: jax.Array) -> jax.Array:
 class EncodedGate(nn.Module):
     """Computes a factor for each channel with an Encoding Layer.
 
-    The layers: a 1x1 convolution with bias to a quarter of the channels, batch norm,
-    ReLU; the Encoding Layer; concatenation of the K codes of an image into one vector;
-    division of this vector by its Euclidean norm; a fully connected layer; a sigmoid.
+    The layers: a 1x1 convolution, with a bias, that reduces the channels to a
+    quarter; batch norm; ReLU; the Encoding Layer; concatenation of the K codes of an
+    image into one vector; division of this vector by its Euclidean norm; a fully
+    connected layer; a sigmoid.
 
     Attributes:
         num_codes: K, number of codewords.
@@ -172,8 +173,8 @@ class AuthorsNet(nn.Module):
 
         Args:
             images: f32[B, H, W, 3], normalised by channel mean and standard deviation.
-            train: whether batch norms use batch statistics, and Encoding Layers with
-                `draw_smoothing` sample smoothing factors.
+            train: if True, batch norms use batch statistics, and Encoding Layers with
+                `draw_smoothing` sample their smoothing factors.
 
         Returns:
             {'logits': f32[B, C]}.

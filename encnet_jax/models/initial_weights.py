@@ -16,7 +16,7 @@ def uniform_bias(fan_in: int) -> Callable[..., jax.Array]:
     Args:
         fan_in: number of inputs per output; k * k * C_in for a convolution.
 
-    Source: PyTorch's default, which the authors' networks use outside the backbone.
+    Source: PyTorch's default. The authors of EncNet use it outside the backbone.
     """
     bound = fan_in**-0.5
 

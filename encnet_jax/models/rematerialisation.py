@@ -1,7 +1,7 @@
 """Rematerialisation: recomputes a backbone in the backward pass to save memory.
 
 The backward pass recomputes up to six blocks at a time, from arrays that the forward
-pass kept. XLA fuses operations across these blocks, as without rematerialisation.
+pass kept. Within these blocks, XLA still fuses operations of different blocks.
 """
 
 from functools import partial

@@ -26,8 +26,8 @@ def check_upsampling(model_config, sides: Mapping[str, int]) -> None:
     plan_stages(blocks(m.backbone), m.output_stride, m.dilation)
     if m.mask_padding and (m.name == "duc" or not m.padded_pool):
         raise UserError(
-            "model.mask_padding is True, but neither a DUC head nor a stem with"
-            " model.padded_pool=False can ignore the padding around an image; set"
+            "model.mask_padding is True, but the network cannot ignore the padding of"
+            " an image, because it has a DUC head or model.padded_pool is False; set"
             " model.mask_padding to False"
         )
     if m.name == "duc":

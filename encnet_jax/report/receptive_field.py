@@ -45,7 +45,8 @@ def path_counts(rates: Sequence[int]) -> np.ndarray:
 
     A path passes through one of the 3 kernel rows of every convolution. If all weights
     are 1, the counts are the gradient of the output with respect to the input, along
-    one axis. The gradient of a pixel is the count of its row times that of its column.
+    one axis. In two dimensions, the gradient is the product of two counts: one for the
+    row of the pixel, and one for its column.
 
     Args:
         rates: dilation rates of the convolutions, in any order.

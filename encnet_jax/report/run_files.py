@@ -168,8 +168,9 @@ def _check_classes(
     sizes = {len(part["confusion"]) for part in parts}
     if report["iou"].keys() != set(names) or sizes != {len(names)}:
         raise UserError(
-            f"{folder}: the report or the per-image scores do not have the"
-            f" {len(names)} classes of the data set in config.json: score the run again"
+            f"{folder}: config.json describes a data set of {len(names)} classes, but"
+            " the report or the per-image scores have other classes; score the run"
+            " again"
         )
     for part in parts:
         for name, pixels in part.items():

@@ -70,7 +70,7 @@ def unwrap(state_dict: Mapping, *, averaged: bool = False) -> dict[str, np.ndarr
             the checkpoint contains no other weights.
 
     Raises:
-        UserError: the checkpoint contains no arrays, or a dict that contains itself; or
+        UserError: the checkpoint contains no arrays; a dict contains itself; or
             `averaged` is True, but there are no averaged weights.
     """
     seen = []

@@ -54,7 +54,7 @@ def variables(file: StoredFile, *names: str) -> dict[str, Any]:
 
 
 def _elements(content: bytes, order: str) -> list[tuple[int, bytes]]:
-    """Returns (type code, bytes) of each data element in the bytes of a file or matrix.
+    """Splits the bytes of a file or matrix into data elements: [(type code, bytes)].
 
     Source: MathWorks, MAT-File Format, level 5.
     """

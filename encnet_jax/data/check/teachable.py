@@ -83,7 +83,7 @@ def absent_classes(info: DatasetInfo, pixels: np.ndarray) -> list[str]:
 
 
 def shared_files(source: Source, train_split: str, val_split: str) -> str | None:
-    """Returns an error message if two splits have the same files, otherwise None."""
+    """Returns an error message if two splits consist of the same files, else None."""
     if not isinstance(source, FolderSource) or val_split in ("", train_split):
         return None
     if source.files(train_split) != source.files(val_split):

@@ -61,7 +61,7 @@ class Dataset:
         return sizes[split]
 
     def num_labelled(self, split: str) -> int:
-        """Returns the number of examples in a split that must have labels.
+        """Returns the number of examples in a split, after checking that it has labels.
 
         Raises:
             UserError: the data set has no such split, or the split has no labels.

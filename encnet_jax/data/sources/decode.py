@@ -177,8 +177,7 @@ def decode_mask(
         rules: limits on images; only `max_pixels` is used.
 
     Raises:
-        UserError: the mask is broken or too large, or does not contain class ids in one
-            channel.
+        UserError: the mask is broken, too large, or not a single channel of class ids.
     """
     with _named(file):
         mask = _opened(encoded, file, rules)

@@ -131,7 +131,7 @@ class PotentialsHead(nn.Module):
     def __call__(
         self, maps: Sequence[jax.Array]
     ) -> tuple[jax.Array, dict[str, potentials.PairwiseNet]]:
-        """Computes the unary scores and the arrays of the pairwise networks.
+        """Computes the unary scores, and arrays that determine the pairwise scores.
 
         Args:
             maps: feature map [B, h_i, w_i, C] of each scale, largest first.

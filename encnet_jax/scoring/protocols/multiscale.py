@@ -15,7 +15,10 @@ from encnet_jax.scoring.protocols.protocol import Protocol
     ),
 )
 class Multiscale(Protocol):
-    """Averages probabilities over eval.scales and, with eval.flip, mirror images."""
+    """Averages the probabilities at all eval.scales.
+
+    With eval.flip, each scale is also evaluated on the mirrored image.
+    """
 
     def scorer(self):
         """Returns a scorer that averages over eval.scales; see Protocol.scorer."""
