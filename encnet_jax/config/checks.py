@@ -174,5 +174,5 @@ def _check_freeze(values: Mapping[str, Any]) -> None:
         refined += " above 0"
         raise UserError(
             f"train.freeze is {freeze!r}, which model.name {name!r} does not"
-            f" support; expected ''{refined if freeze == 'coarse' else ''}"
+            f" support; set train.freeze to ''{refined if freeze == 'coarse' else ''}"
         )
