@@ -69,7 +69,8 @@ def search(
 class TrainingScores:
     """Class scores of training images.
 
-    The network runs only once; each call of `mean_iou` refines the stored scores.
+    The network runs only once. Every call of `mean_iou` refines a copy of the scores
+    with other settings of the CRF.
     """
 
     def __init__(self, network: Network, number: int):

@@ -268,8 +268,8 @@ def check_split(split: str) -> None:
     wrong = schema.word(split)
     if wrong:
         raise UserError(
-            f"the split {wrong}, because the report's file name contains the split; put"
-            " the folders of a path into data.folder.images and data.folder.masks, or"
+            f"the split {wrong}, because the report's file name contains the split; for"
+            " a path, add its folders to data.folder.images and data.folder.masks, or"
             " use --images and --masks"
         )
 

@@ -102,7 +102,7 @@ def _of_free_sizes(program: Program) -> dict:
 
 
 def _normalisation(normalise: Normaliser) -> dict:
-    """Returns the mean and deviation that normalise pixels in 0..255."""
+    """Returns the mean and standard deviation of pixels with values in 0..255."""
     return {
         "mean": [round(normalise.divisor * x, 4) for x in normalise.mean],
         "deviation": [round(normalise.divisor * x, 4) for x in normalise.std],

@@ -72,8 +72,8 @@ def load(
     if cache.is_name(source):
         if checkpoint is not None:
             raise UserError(
-                f"{source} is a published network, which has no checkpoints: omit the"
-                " checkpoint"
+                f"{source} is a published network, whose checkpoint cannot be selected;"
+                " omit `checkpoint`"
             )
         if protocol is not None:
             fields["eval.protocol"] = protocol

@@ -38,7 +38,7 @@ class Inputs:
         model: Any = None,
         axis_name: str | None = None,
     ):
-        """Stores the attributes of the class; properties are computed on first use."""
+        """Stores the arguments; properties are computed when they are first used."""
         self.outputs, self.labels, self.loss = outputs, labels, loss
         self.model, self.axis_name = model, axis_name
         self.grid = {"align_corners": align_corners, "row_blocks": loss.row_blocks}

@@ -89,8 +89,8 @@ def _convolution_before(norm: str) -> str:
 def transform_kernels(model: nn.Module, variables: dict) -> dict:
     """Transforms the kernels of Winograd convolutions once, instead of in every call.
 
-    Only CPUs use Winograd convolutions. On other platforms, `variables` is returned
-    unchanged.
+    This package uses Winograd convolutions only on CPUs. On other platforms,
+    `variables` is returned unchanged.
 
     Args:
         model: a Segmenter.
@@ -99,7 +99,7 @@ def transform_kernels(model: nn.Module, variables: dict) -> dict:
     Returns:
         Variables for `model.apply(..., train=False)` on the platform of this process.
         On CPUs, the kernels of Winograd convolutions are replaced by transformed
-        kernels, which cannot be trained or saved. All other arrays are not copied.
+        kernels, which cannot be trained or saved. Other arrays are shared.
     """
     # Models without parameters are allowed.
     params = traverse_util.flatten_dict(variables.get("params", {}))

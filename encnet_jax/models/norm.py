@@ -156,7 +156,7 @@ class SyncBatchNorm(nn.Module):
         Raises:
             ValueError: `train` is given both as an argument and as an attribute, or as
                 neither.
-            UserError: batch statistics would be of one value per channel.
+            UserError: in training, x has only one value per channel.
         """
         train = nn.merge_param("train", self.train, train)
         feature_axis = self.feature_axis % x.ndim

@@ -183,7 +183,7 @@ class Calibration:
         return confidence / filled, right / filled, count
 
     def risk_coverage(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns a risk-coverage curve: the accuracy on the most confident pixels.
+        """Returns the accuracy on the most confident pixels, for several thresholds.
 
         Confidences are rounded up to thousandths.
 

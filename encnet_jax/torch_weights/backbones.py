@@ -21,7 +21,7 @@ from encnet_jax.torch_weights.names import CONV, Family, Layout, Rule
 
 
 def flattened(size: int) -> Layout:
-    """Returns the layout of a k x k kernel that PyTorch stores as a linear layer.
+    """Returns the layout of a k x k kernel that PyTorch stores as a matrix.
 
     Args:
         size: height and width k of the kernel.

@@ -49,9 +49,9 @@ def _warmed_up(schedule: optax.Schedule, steps: int) -> optax.Schedule:
 
 
 def _cosine(base: float, total_steps: int, ahead: float) -> optax.Schedule:
-    """Returns a cosine decay of the learning rate that is `ahead` steps early.
+    """Returns a cosine decay that is evaluated at step + `ahead` instead of at step.
 
-    The rate reaches 0 `ahead` steps before the last step, and then rises again.
+    So the learning rate is 0 before the last step, and then rises again.
 
     Source: main.py of the authors' CIFAR-10 code, which counts epochs from 1: the first
     epoch uses the rates of the second, and in the last epoch the rate rises from 0.

@@ -181,7 +181,10 @@ def _is_weights(file: pathlib.Path) -> bool:
 
 
 def _digest(entry: Published, file: pathlib.Path) -> str:
-    """Returns a file's digest as in Published.digest; '' if no digest is published."""
+    """Computes a file's digest for comparison with Published.digest.
+
+    The result is '' if no digest is published.
+    """
     if not entry.digest:
         return ""
     if not entry.digest.startswith("sha1:"):

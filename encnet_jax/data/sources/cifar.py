@@ -80,9 +80,9 @@ def read_arrays(info: DatasetInfo, data_dir: str, max_mib: float) -> dict:
         raise UserError(
             f"{info.name} is not available: found neither {missing[0]} nor records"
             " written by TFDS; on a machine with TensorFlow,"
-            f" {info.how_to_prepare(data_dir)}; then copy the folder {info.name} to"
-            " this machine, or copy the .npz files that python -m"
-            f" encnet_jax.data.export_arrays {info.name} --data_dir {data_dir} writes"
+            f" {info.how_to_prepare(data_dir)} and copy the folder {info.name} to this"
+            " machine, or run python -m encnet_jax.data.export_arrays"
+            f" {info.name} --data_dir {data_dir} and copy its .npz files"
         )
     return {s: _checked(*_load(f, max_mib), str(f)) for s, f in files.items()}
 

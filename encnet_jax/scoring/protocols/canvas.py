@@ -27,8 +27,8 @@ class Canvas(NamedTuple):
     Attributes:
         image: [Hb, Wb, 3], the resized image, padded with black at the right and
             bottom.
-        rows: f32[Ho, h], matrix that maps h rows of logits to the Ho rows of the
-            original image with padding; 0 for rows of the padding.
+        rows: f32[Ho, h], matrix that maps h rows of logits to Ho rows of pixels: the
+            rows of the original image, and then rows of padding, for which it is 0.
         columns: f32[Wo, w], the same for columns.
         size: int32[2], height and width of the resized image in pixels, without
             padding.
@@ -91,7 +91,7 @@ def place(
 def sizes(
     height: int, width: int, scale: float, bucket: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Returns the padded sizes of an image, after and before resizing.
+    """Returns two padded sizes of an image: resized, and at the original size.
 
     Args:
         height, width: size of the original image in pixels.

@@ -40,8 +40,8 @@ def choose(sizes: Iterable[Size], bucket: int, most: int = MOST) -> list[Size]:
             sizes.
 
     Returns:
-        (height, width) for each chosen size: the largest height and the largest width
-        of the images that are padded to this size.
+        One (height, width) for each chosen size: not the padded size, but the largest
+        height and the largest width of the images that are padded to it.
     """
     images = np.array(list(sizes)).reshape(-1, 2)
     if not len(images):

@@ -84,7 +84,7 @@ class Protocol:
         """Returns a scorer that averages probabilities over scales and mirror images.
 
         Args:
-            scales: factors by which images are resized, in addition to
+            scales: factors by which images are resized; each is multiplied by
                 forward.input_scale.
             flip: whether to add the mirror image at each scale.
         """

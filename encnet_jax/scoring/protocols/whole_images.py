@@ -28,9 +28,9 @@ class Described(NamedTuple):
     """Results of a batch of images.
 
     Attributes:
-        pixels: the result for each pixel, a pytree of arrays [devices, b, H, W, ...] at
-            the original size of the images with padding; b is the number of images per
-            device.
+        pixels: the result for each pixel, a pytree of arrays [devices, b, H, W, ...]. H
+            and W are the common height and width to which the images are padded, at
+            their original resolution. b is the number of images per device.
         presence: f32[devices, b, C], probability that each class occurs in the image:
             the mean over scales and mirror images, or the maximum over sliding windows.
             None if the network has no SE branch.
