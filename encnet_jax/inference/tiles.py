@@ -183,7 +183,7 @@ class Tiles:
         return found | ({"presence": np.max(presence, axis=0)} if presence else {})
 
     def _probed(self, variables: dict) -> tuple[int, int]:
-        """Returns (number of pixels per row of logits, number of classes)."""
+        """Returns (output stride of the logits, number of classes)."""
         probe = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
         outputs = jax.eval_shape(self._network.apply_fn, variables, probe)
         _, height, _, num_classes = outputs.logits.shape

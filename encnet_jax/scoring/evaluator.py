@@ -261,7 +261,7 @@ class Evaluator:
             total: number of images of all processes, for the progress bar; None hides
                 the bar.
             watches: functions that are called as watch(example, seen) for each example
-                of this process; `seen` contains the results of the example, a Seen.
+                of this process; `seen` is a Seen with the results of the example.
         """
         viewed = self._viewed(examples)
         counts, labelled = self._sum(variables, viewed, ("label",), total, watches)
