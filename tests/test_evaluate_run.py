@@ -122,7 +122,7 @@ def test_a_comparison_states_run_and_protocol(untrained, tmp_path, capsys):
     arguments = ["compare", str(untrained), "--number=2", f"--output={output}"]
     compare.main([*arguments, "--protocol=release"])
     assert f"2 images, untrained (release): {output}" in capsys.readouterr().out
-    with pytest.raises(UserError, match="2 --titles for 1 runs: give one title"):
+    with pytest.raises(UserError, match="2 --titles for 1 runs; expected one title"):
         compare.main([*arguments, "--titles=a,b"])
 
 

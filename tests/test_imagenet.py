@@ -171,7 +171,7 @@ def test_a_data_set_with_another_number_of_classes_is_refused(tmp_path, request)
     config = config_lib.resolve(config, config_lib.Facts(400))
     run = str(tmp_path / "run")
     read.save_variables(run, untrained.random_variables(config), config)
-    with pytest.raises(UserError, match="on 13 classes, but image_folder now has 2"):
+    with pytest.raises(UserError, match="13 classes, .* image_folder now has 2"):
         loading.load(run)
 
 

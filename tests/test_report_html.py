@@ -164,7 +164,7 @@ def test_images_of_an_earlier_evaluation_are_left_out(run):
         ({"val/single/mean_iou": float("nan")}, "expected a number"),
         ({"processes": 10**9}, "processes is 1000000000"),
         ({"evaluation": [0, 0]}, "evaluation is list"),
-        ({"iou": {"sand": 0.5}}, "do not have the 13 classes"),
+        ({"iou": {"sand": 0.5}}, "per-image scores have other classes"),
     ],
 )
 def test_reports_of_another_shape_are_refused_in_one_line(run, members, says, capsys):

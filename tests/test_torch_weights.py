@@ -129,10 +129,10 @@ def test_all_mismatched_arrays_are_listed():
         torch_weights.convert(state_dict, m, 3)
     _, listed = str(caught.value).split("do not match the configuration: ")
     assert listed.split("; ") == [
-        "mismatched auxlayer.conv5.4.bias [4]; expected [3]",
+        "mismatched auxlayer.conv5.4.bias [4], expected [3]",
         "missing pretrained.layer4.0.bn2.running_var [128]",
         "missing head.conv6.1.bias [3]",
-        "mismatched head.encmodule.fc.0.bias [16] of int32; expected [16]",
+        "mismatched head.encmodule.fc.0.bias [16] of int32, expected [16]",
         "unexpected head.extra.weight [2, 3]",
     ]
 

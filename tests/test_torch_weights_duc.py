@@ -37,7 +37,7 @@ def test_names_of_a_duc_network():
         ({"stem_width": 32}, "model.stem_width is 32, but these weights are for 64"),
         ({"name": "fcn"}, "model.name is 'fcn', but these weights are for 'duc'"),
         ({"dilation": "hdc_rf", "name": "fcn"}, "are for 'hdc_released'"),
-        ({"duc.cell": 1}, "mismatched arg:fc1_cityscapes_c0_bias .304.; expected"),
+        ({"duc.cell": 1}, "mismatched arg:fc1_cityscapes_c0_bias .304., expected"),
         ({"duc.rates": (6, 12)}, "unexpected arg:fc1_cityscapes_c2_bias"),
         ({"stem": "conv7"}, "the configuration has .* model.stem='conv7' and"),
     ],

@@ -71,7 +71,7 @@ def misfits(
             found.append(f"missing {name} {list(shape)}")
         elif not _is_float(state_dict[name]) or state_dict[name].shape != shape:
             found.append(
-                f"mismatched {name} {_describe(state_dict[name])}; expected"
+                f"mismatched {name} {_describe(state_dict[name])}, expected"
                 f" {list(shape)}"
             )
     return found
