@@ -97,7 +97,7 @@ def test_validation_images_are_checked_before_the_first_step(tmp_path):
     config.data.max_unreadable_share = 0.5
     with pytest.raises(UserError, match=r"2 of 4 validation .*1\.jpg.*3\.jpg.*") as e:
         loop.train(config, str(tmp_path / "run"))
-    assert "data.val_split is 'val'" in str(e.value)
+    assert "change data.val_split ('val')" in str(e.value)
     assert not (tmp_path / "run").exists()
 
 
