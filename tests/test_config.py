@@ -216,6 +216,7 @@ def run_train(monkeypatch):
         ([], "missing: --config; --help"),
         (["--config", "configs/nope.py"], "configs/nope.py"),
         (["--config", "configs/camvid.py:wat"], "unknown argument 'wat'"),
+        (["--config", "configs/camvid.py:papr"], "did you mean 'paper'?"),
         (["--config", "configs/camvid.py", "--config.optim.lr=1"], "lr"),
         (
             ["--config", "configs/camvid.py", "--config.optim.base_lrr=1"],

@@ -3,6 +3,7 @@
 Each recipe is a function that changes a configuration, a `ConfigDict`, in place.
 """
 
+import difflib
 from functools import partial
 
 from encnet_jax.errors import UserError
@@ -193,6 +194,10 @@ def apply(config, arguments: str, own: dict | None = None):
     for word in filter(None, arguments.split(",")):
         if word not in words:
             known = ", ".join(sorted(words))
-            raise UserError(f"unknown argument {word!r}; expected one of: {known}")
+            near = difflib.get_close_matches(word, words, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UserError(
+                f"unknown argument {word!r}; expected one of: {known}{hint}"
+            )
         words[word](config)
     return config

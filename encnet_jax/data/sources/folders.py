@@ -162,7 +162,8 @@ def _folder(name: str | os.PathLike) -> epath.Path:
     if not lookup.is_folder(folder):
         place = "" if folder.is_absolute() else f" in {os.getcwd()}"
         raise UserError(
-            f"{folder}: no such folder{place}; expected a folder of images or masks"
+            f"{folder}: no such folder{place}; expected a folder of images or masks:"
+            " correct data.folder.images and data.folder.masks, or --images and --masks"
         )
     return folder
 
