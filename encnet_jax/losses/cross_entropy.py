@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
-from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
+from encnet_jax.losses.row_blocks import CLASSES, log_sum_exp, over_pixels
 
 _TINY = 1e-12  # Lower limit of 1 - p, so that its powers are finite if p rounds to 1.
 
@@ -125,22 +125,22 @@ def pixel_nats(
     """Returns the cross-entropy of each pixel, and arrays for computing the gradient.
 
     Args:
-        x: f32[B, R, W, C], logits of R rows of pixels.
-        bound: f32[B, R, W, 1], a number for each pixel that is at least the pixel's
+        x: f32[B, R, C, W], logits of R rows of pixels.
+        bound: f32[B, R, 1, W], a number for each pixel that is at least the pixel's
             largest logit; see log_sum_exp.
         labels: uint8[B, R, W], ids 0..C-1 or IGNORE_LABEL.
 
     Returns:
-        log_z: f32[B, R, W, 1], logarithm of the sum of exp(x) over classes.
-        nats: f32[B, R, W, 1], the cross-entropy; meaningless for unlabelled pixels.
-        is_label: bool[B, R, W, C], one-hot label.
-        valid: bool[B, R, W, 1], whether the pixel is labelled.
+        log_z: f32[B, R, 1, W], logarithm of the sum of exp(x) over classes.
+        nats: f32[B, R, 1, W], the cross-entropy; meaningless for unlabelled pixels.
+        is_label: bool[B, R, C, W], one-hot label.
+        valid: bool[B, R, 1, W], whether the pixel is labelled.
     """
     log_z = log_sum_exp(x, bound)
-    valid = (labels != IGNORE_LABEL)[..., None]
+    valid = jnp.expand_dims(labels != IGNORE_LABEL, CLASSES)
     # A comparison instead of a gather: XLA fuses it into the reduction.
-    is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
-    of_label = jnp.where(is_label, x, 0.0).sum(-1, keepdims=True)
+    is_label = jax.nn.one_hot(labels, x.shape[CLASSES], dtype=bool, axis=CLASSES)
+    of_label = jnp.where(is_label, x, 0.0).sum(CLASSES, keepdims=True)
     return log_z, log_z - of_label, is_label, valid
 
 
@@ -162,18 +162,18 @@ def _shaped(x, bound, labels, form):
         factor = wrong**form.focal_gamma
         value = factor * nats
         pull = factor * (1 + form.focal_gamma * nats * jnp.exp(-nats) / wrong)
-    each = form.class_weights or (1.0,) * x.shape[-1]
-    weights = jnp.asarray(each, jnp.float32).reshape(1, 1, 1, -1)
+    each = form.class_weights or (1.0,) * x.shape[CLASSES]
+    weights = jnp.asarray(each, jnp.float32).reshape(1, 1, -1, 1)
     if form.class_weights:
-        of_label = jnp.where(is_label, weights, 0.0).sum(-1, keepdims=True)
+        of_label = jnp.where(is_label, weights, 0.0).sum(CLASSES, keepdims=True)
         value, pull = of_label * value, of_label * pull
     target = jnp.where(is_label, pull, 0.0)
     if form.label_smoothing:
-        spread = form.label_smoothing / x.shape[-1] * weights
+        spread = form.label_smoothing / x.shape[CLASSES] * weights
         hard = (1 - form.label_smoothing) * pull
         # Uses one sum over classes: on CPUs, each sum needs an array as large as x.
         target = jnp.where(is_label, hard + spread, spread)
         pull = hard + jnp.sum(spread)
-        value = pull * log_z - jnp.sum(target * x, axis=-1, keepdims=True)
+        value = pull * log_z - jnp.sum(target * x, axis=CLASSES, keepdims=True)
     d = pull * jnp.exp(x - log_z) - target
     return jnp.sum(jnp.where(valid, value, 0.0)), jnp.where(valid, d, 0.0), None

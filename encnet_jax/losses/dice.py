@@ -10,7 +10,7 @@ from encnet_jax.fields import Field, between
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses import LOSSES
 from encnet_jax.losses.labels import class_counts
-from encnet_jax.losses.row_blocks import log_sum_exp, over_pixels
+from encnet_jax.losses.row_blocks import CLASSES, log_sum_exp, over_pixels
 from encnet_jax.losses.terms import Inputs
 
 
@@ -121,8 +121,8 @@ def _share_and_slopes(logits, labels, align_corners, row_blocks, axis_name):
 
 
 def _probabilities(x, bound, labels):
-    is_label = jax.nn.one_hot(labels, x.shape[-1], dtype=bool)
-    valid = (labels != IGNORE_LABEL)[..., None]
+    is_label = jax.nn.one_hot(labels, x.shape[CLASSES], dtype=bool, axis=CLASSES)
+    valid = jnp.expand_dims(labels != IGNORE_LABEL, CLASSES)
     # jax.nn.softmax would store its numerator, another array as large as x.
     p = jnp.exp(x - log_sum_exp(x, bound))
     return jnp.where(valid, p, 0.0), is_label
@@ -135,7 +135,7 @@ def _overlaps(x, bound, labels):
     """
     p, is_label = _probabilities(x, bound, labels)
     parts = (jnp.where(is_label, p, 0.0), p)
-    return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 2)), parts), None, None
+    return jax.tree.map(lambda part: jnp.sum(part, axis=(0, 1, 3)), parts), None, None
 
 
 def _gradient(x, bound, labels, slopes):
@@ -144,5 +144,5 @@ def _gradient(x, bound, labels, slopes):
     `slopes` are the derivatives that _share_and_slopes returns.
     """
     p, is_label = _probabilities(x, bound, labels)
-    slope = jnp.where(is_label, *slopes)
-    return (), p * (slope - jnp.sum(p * slope, axis=-1, keepdims=True)), None
+    slope = jnp.where(is_label, *(s.reshape(1, 1, -1, 1) for s in slopes))
+    return (), p * (slope - jnp.sum(p * slope, axis=CLASSES, keepdims=True)), None

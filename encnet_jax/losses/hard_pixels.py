@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses.cross_entropy import pixel_nats
-from encnet_jax.losses.row_blocks import over_pixels
+from encnet_jax.losses.row_blocks import CLASSES, over_pixels
 
 # Number of bits of a non-negative float32. Interpreted as an integer, they have the
 # same order.
@@ -69,7 +69,7 @@ def hard_labels(
 def _label_nats(x, bound, labels):
     """Returns the cross-entropy of each pixel; used as `pixel_fn` of over_pixels."""
     _, nats, _, _ = pixel_nats(x, bound, labels)
-    return (), None, nats[..., 0]
+    return (), None, nats.squeeze(CLASSES)
 
 
 def _kth_largest(values: jax.Array, k: int, axis_name: str | None) -> jax.Array:

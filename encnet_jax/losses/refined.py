@@ -8,7 +8,7 @@ from encnet_jax.fields import Field, between
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.losses import LOSSES
 from encnet_jax.losses.cross_entropy import pixel_nats
-from encnet_jax.losses.row_blocks import in_blocks
+from encnet_jax.losses.row_blocks import CLASSES, in_blocks
 from encnet_jax.losses.terms import Inputs
 from encnet_jax.models.refinement import Refined
 from encnet_jax.models.resize import interpolation_matrix
@@ -64,8 +64,8 @@ def refined_cross_entropy(
     @jax.checkpoint
     def of_block(inputs):
         rows, features, labels = inputs
-        x = scores.scores(rows, columns, features)
-        bound = jax.lax.stop_gradient(jnp.max(x, axis=-1, keepdims=True))
+        x = jnp.swapaxes(scores.scores(rows, columns, features), CLASSES, 3)
+        bound = jax.lax.stop_gradient(jnp.max(x, axis=CLASSES, keepdims=True))
         _, nats, _, valid = pixel_nats(x, bound, labels)
         return jnp.sum(jnp.where(valid, nats, 0.0))
 

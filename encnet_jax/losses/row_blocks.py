@@ -10,6 +10,10 @@ import numpy as np
 from encnet_jax.labels import IGNORE_LABEL
 from encnet_jax.models.resize import interpolation_matrix
 
+# Index of the class axis of upsampled logits [B, R, C, W]. Classes come before columns,
+# so that CPUs compute on vectors of columns: half the time of [B, R, W, C].
+CLASSES = 2
+
 
 def over_pixels(
     pixel_fn: Callable,
@@ -27,7 +31,7 @@ def over_pixels(
 
     Args:
         pixel_fn: function (x, bound, labels) of R rows of pixels. Its arguments are
-            upsampled logits f32[B, R, W, C], an upper bound f32[B, R, W, 1] for
+            upsampled logits f32[B, R, C, W], an upper bound f32[B, R, 1, W] for
             log_sum_exp, and labels uint8[B, R, W]. It returns a tree of sums over the
             pixels, to which pixels with IGNORE_LABEL must not contribute; the gradient
             with respect to x, or None; and a tree of arrays [B, R, W] with one value
@@ -47,8 +51,9 @@ def over_pixels(
     zero = jnp.zeros((), jnp.float32)
     largest = jnp.max(logits, axis=-1, keepdims=True)
     if logits.shape[1:3] == labels.shape[1:]:
-        sums, gradient, kept = pixel_fn(logits, largest, labels)
-        return sums, gradient if with_gradient else zero, kept
+        whole = (jnp.swapaxes(x, CLASSES, 3) for x in (logits, largest))
+        sums, d, kept = pixel_fn(*whole, labels)
+        return sums, jnp.swapaxes(d, CLASSES, 3) if with_gradient else zero, kept
     batch, height, width = labels.shape
     weights, first = _bands(height, logits.shape[1], align_corners, row_blocks)
     block, band = weights.shape[1:]
@@ -62,18 +67,18 @@ def over_pixels(
 
         def upsample(x):
             x = jax.lax.dynamic_slice_in_dim(x, top, band, axis=1)
-            return product("Ww,brwc->brWc", columns, product("rh,bhwc->brwc", rows, x))
+            return product("brcw,Ww->brcW", product("rh,bhwc->brcw", rows, x), columns)
 
         sums, d, kept = pixel_fn(upsample(logits), upsample(largest), block_labels)
         total = jax.tree.map(jnp.add, total, sums)
         if with_gradient:
-            d = product("rh,brwc->bhwc", rows, product("Ww,brWc->brwc", columns, d))
+            d = product("rh,brcw->bhwc", rows, product("brcW,Ww->brcw", d, columns))
             d += jax.lax.dynamic_slice_in_dim(gradient, top, band, axis=1)
             gradient = jax.lax.dynamic_update_slice_in_dim(gradient, d, top, axis=1)
         return (total, gradient), kept
 
-    full = jax.ShapeDtypeStruct((batch, block, width, logits.shape[-1]), logits.dtype)
-    one = jax.ShapeDtypeStruct((*full.shape[:3], 1), logits.dtype)
+    full = jax.ShapeDtypeStruct((batch, block, logits.shape[-1], width), logits.dtype)
+    one = jax.ShapeDtypeStruct((batch, block, 1, width), logits.dtype)
     sums, _, _ = jax.eval_shape(pixel_fn, full, one, labels[0])
     start = (
         jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), sums),
@@ -90,14 +95,14 @@ def log_sum_exp(x: jax.Array, bound: jax.Array) -> jax.Array:
     logits of a class at neighbouring positions differ by more than 110.
 
     Args:
-        x: f32[B, R, W, C], upsampled logits.
-        bound: f32[B, R, W, 1], upper bound of x over classes: the largest logit of each
+        x: f32[B, R, C, W], upsampled logits.
+        bound: f32[B, R, 1, W], upper bound of x over classes: the largest logit of each
             position before upsampling, upsampled like the logits.
 
     Returns:
-        f32[B, R, W, 1]; bound - 87 if the sum underflows.
+        f32[B, R, 1, W]; bound - 87 if the sum underflows.
     """
-    total = jnp.sum(jnp.exp(x - bound), axis=-1, keepdims=True)
+    total = jnp.sum(jnp.exp(x - bound), axis=CLASSES, keepdims=True)
     return bound + jnp.log(jnp.maximum(total, jnp.finfo(x.dtype).tiny))
 
 
