@@ -1,4 +1,4 @@
-"""Pooling is the same in bands of rows, which a TPU gets for a single image."""
+"""Pooling gives the same results in the forms of all platforms."""
 
 import flax.linen as nn
 import jax
@@ -16,7 +16,8 @@ def plain(x, border):
 
 @pytest.mark.parametrize("border", [0, 1])
 @pytest.mark.parametrize("size", [(16, 12), (15, 13), (9, 10), (3, 3)])
-def test_bands_have_the_same_maxima_and_gradients(size, border):
+@pytest.mark.parametrize("platform", ["tpu", "cpu"])
+def test_forms_have_the_same_maxima_and_gradients(size, border, platform):
     # Few values, many of them equal: both forms must choose the same of equal maxima.
     x = jax.random.randint(jax.random.key(0), (1, *size, 5), -9, 2).astype(jnp.float32)
 
@@ -24,13 +25,13 @@ def test_bands_have_the_same_maxima_and_gradients(size, border):
         weights = jax.random.normal(jax.random.key(1), pool(x, border).shape)
         return jax.value_and_grad(lambda x: jnp.sum(weights * pool(x, border)))(x)
 
-    with compiled_for("tpu"):
+    with compiled_for(platform):
         found = with_gradients(max_pool)
-        banded = max_pool(x, border)
+        maxima = max_pool(x, border)
     expected = with_gradients(plain)
     np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
     np.testing.assert_allclose(found[1], expected[1], rtol=1e-6, atol=1e-6)
-    np.testing.assert_array_equal(banded, plain(x, border))
+    np.testing.assert_array_equal(maxima, plain(x, border))
 
 
 @pytest.mark.parametrize("images", [1, 2, 8])
@@ -41,3 +42,11 @@ def test_a_tpu_gets_bands_for_a_single_image(images):
         with compiled_for(platform):
             text = program.lower(x).as_text()
         assert ("stablehlo.concatenate" in text) == banded, platform
+
+
+def test_a_nan_is_the_maximum_of_its_windows():
+    x = jnp.zeros((1, 9, 9, 1)).at[0, 3, 3].set(jnp.nan)
+    with compiled_for("cpu"):
+        found = max_pool(x, 1)
+    np.testing.assert_array_equal(found, plain(x, 1))
+    assert jnp.isnan(found).sum() == 4

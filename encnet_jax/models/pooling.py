@@ -1,5 +1,7 @@
 """Max pooling of ResNet stems, with the fastest implementation for each platform."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,8 @@ _SIZE, _STRIDE = 3, 2
 def max_pool(x: jax.Array, border: int) -> jax.Array:
     """Applies 3x3 max pooling with stride 2.
 
-    On a TPU, a single image is split into bands of rows; see bands.py.
+    On a TPU, a single image is split into bands of rows; see bands.py. On a CPU, the
+    maximum is computed along rows and then along columns.
 
     Args:
         x: [B, H, W, C], any float dtype.
@@ -32,7 +35,29 @@ def max_pool(x: jax.Array, border: int) -> jax.Array:
         return in_bands(x, _SIZE, taps, lambda x: pool(x, rows=0), outside=-jnp.inf)
 
     images = x.shape[0]
+    # The gradient on a CPU takes half the time of that of reduce_window.
+    forms = {"cpu": partial(_by_axis, border=border), "default": pool}
     # Bands reduce the time of a single image on a TPU to two thirds.
     if isinstance(images, int) and images == 1:  # Symbolic in an exported program.
-        return by_platform({"tpu": banded, "default": pool}, x)
-    return pool(x)
+        forms["tpu"] = banded
+    return by_platform(forms, x)
+
+
+def _by_axis(x: jax.Array, border: int) -> jax.Array:
+    """Returns the maxima of columns, of rows of 3 pixels; for arguments see max_pool.
+
+    If pixels of a window are equal, the gradient belongs to the first of them in
+    reading order, as with reduce_window. NaN is the maximum of every window it is in.
+    """
+    for axis in (2, 1):
+        pads = [(border, border) if i == axis else (0, 0) for i in range(x.ndim)]
+        x = jnp.pad(x, pads, constant_values=-jnp.inf)
+        size = (x.shape[axis] - _SIZE) // _STRIDE + 1
+        first, *others = (
+            jax.lax.slice_in_dim(x, i, i + _STRIDE * (size - 1) + 1, _STRIDE, axis)
+            for i in range(_SIZE)
+        )
+        for other in others:
+            first = jnp.where((first >= other) | jnp.isnan(first), first, other)
+        x = first
+    return x
