@@ -50,6 +50,8 @@ def nyu_rows() -> dict[str, tuple[str, ...]]:
         "encnet": ("encnet",),
         "pspnet": ("pspnet",),
         "deeplabv3": ("deeplabv3",),
+        "duc": ("duc",),
+        "duc-hdc": ("duc", *HDC),
     }
     rows = {}
     for name, (head, *own) in heads.items():
@@ -198,7 +200,7 @@ PAIRS = (
             ("nyu", "-from-mini"),
             ("nyu18", "-from-mini"),
         )
-        for baseline in ("fcn", "encnet-no-se", "pspnet", "deeplabv3")
+        for baseline in ("fcn", "encnet-no-se", "pspnet", "deeplabv3", "duc")
     ),
     *((f"nyu-{x}-from-mini", f"nyu-{x}") for x in ("fcn", "encnet-no-se", "encnet")),
 )
