@@ -191,6 +191,26 @@ def test_another_backbone_is_refused(classifier, request):
         )
 
 
+def test_all_scales_of_a_crf_start_from_the_classifiers_last_stage(classifier, request):
+    config = config_lib.load(
+        f"{request.config.rootpath}/configs/quickstart.py:piecewise_crf,smoke"
+    )
+    config.init_from = classifier
+    config = config_lib.resolve(config)
+    fresh = untrained.random_variables(config)
+    started = start(fresh, config)
+    saved, _ = read.restore_variables(classifier)
+    for kind in ("params", "batch_stats"):
+        found, expected = flat(started[kind]["backbone"]), flat(saved[kind]["backbone"])
+        later = {name for name in found if name.startswith(("scale2_", "scale3_"))}
+        assert found.keys() - later == expected.keys()
+        last = [name for name in expected if name.startswith("stage4_")]
+        assert len(later) == 2 * len(last)
+        for name, array in found.items():
+            one = name.removeprefix("scale2_").removeprefix("scale3_")
+            np.testing.assert_array_equal(array, expected[one], err_msg=name)
+
+
 def test_a_classifier_is_not_exported_as_the_authors_network(
     classifier, tmp_path, capsys
 ):

@@ -1,5 +1,7 @@
 """Loads initial weights from a run, an exported network or a weight file."""
 
+import re
+
 import numpy as np
 from flax import traverse_util
 
@@ -8,6 +10,9 @@ from encnet_jax.config import ModelConfig
 from encnet_jax.errors import UserError
 from encnet_jax.storage import lookup
 from encnet_jax.tasks import folder
+
+# Prefix of the stage-4 modules of a piecewise CRF's second and third scale.
+_SCALE = re.compile(r"(?<=/backbone/)scale\d+_")
 
 
 def initialise(
@@ -110,6 +115,9 @@ def take_matching(
 ) -> tuple[dict, list[str]]:
     """Replaces arrays in `variables` with arrays in `saved` of the same name and shape.
 
+    If `saved` has only one stage 4, all scales of a piecewise CRF start from it, as
+    with weight files.
+
     Args:
         variables: initial {'params', 'batch_stats'}.
         saved: {'params', 'batch_stats'} of the source.
@@ -126,6 +134,8 @@ def take_matching(
     """
     initial = traverse_util.flatten_dict(variables, sep="/")
     found = traverse_util.flatten_dict(saved, sep="/")
+    single = {name: _SCALE.sub("", name) for name in initial if name not in found}
+    found |= {name: found[own] for name, own in single.items() if own in found}
     fits = {
         n for n in initial if n in found and np.shape(found[n]) == np.shape(initial[n])
     }
