@@ -1,5 +1,6 @@
 """Max pooling of ResNet stems, with the fastest implementation for each platform."""
 
+from collections.abc import Callable
 from functools import partial
 
 import flax.linen as nn
@@ -36,7 +37,10 @@ def max_pool(x: jax.Array, border: int) -> jax.Array:
 
     images = x.shape[0]
     # The gradient on a CPU takes half the time of that of reduce_window.
-    forms = {"cpu": partial(_by_axis, border=border), "default": pool}
+    forms: dict[str, Callable] = {
+        "cpu": partial(_by_axis, border=border),
+        "default": pool,
+    }
     # Bands reduce the time of a single image on a TPU to two thirds.
     if isinstance(images, int) and images == 1:  # Symbolic in an exported program.
         forms["tpu"] = banded
