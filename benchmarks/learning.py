@@ -11,8 +11,9 @@ runs, with mean and spread; the second the differences between runs of the same 
 with the standard error of their mean. Both include the runs that are recorded in
 learning_results.json; --record adds the finished ones to it. --compare adds the
 differences of single classes, and, from finished runs, the images in which one row
-predicts fewer absent classes than the other. The plot, WORKDIR/FIELD-NAME.png, has all
-runs over the weight of the SE-loss or the number of codewords.
+predicts fewer absent classes than the other. The plot, WORKDIR/FIELD-NAME.png, is over
+the weight of the SE-loss or the number of codewords; it has the seeds that all finished
+rows share.
 
 Rows nyu-* and mini-* read DATA_DIR/NYUv2/{train,val}/{images,masks} and
 DATA_DIR/mini_imagenet/{train,val}/CLASS; see docs/learning.md.
@@ -248,25 +249,29 @@ def image_table(
 def plot_sweep(reports: Reports, name: str, folder: pathlib.Path) -> str:
     """Draws the scores over the values of a field, as encnet_jax.sweep does.
 
+    Only seeds that all finished rows share are drawn: a difference between seeds is
+    larger than most differences between rows.
+
     Args:
         reports: see `finished`.
-        name: of SWEEPS.
-        folder: gets FIELD-NAME.png.
+        name: key of SWEEPS.
+        folder: folder of the picture, FIELD-NAME.png.
 
     Returns:
         A line that says where the plot is, or that there is none.
     """
-    field, rows = SWEEPS[name]
+    field, every = SWEEPS[name]
+    rows = {value: row for value, row in every.items() if row in reports}
+    seeds = set.intersection(*[set(reports[row]) for row in rows.values()] or [set()])
+    if not seeds:
+        return f"no plot: {', '.join(every.values())} have no finished seed in common"
     found = [
-        sweep.row(value, list(reports[row].values()))
+        sweep.row(value, [reports[row][seed] for seed in sorted(seeds)])
         for value, row in rows.items()
-        if row in reports
     ]
-    if not found:
-        return f"no plot: no run of {', '.join(rows.values())} is finished in {folder}"
     path = folder / f"{field.rpartition('.')[2]}-{name}.png"
     sweep.plot(epath.Path(path), field, found)
-    return f"plot: {path}"
+    return f"plot of seeds {', '.join(map(str, sorted(seeds)))}: {path}"
 
 
 def main() -> None:

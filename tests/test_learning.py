@@ -158,6 +158,27 @@ def test_gains_of_single_classes_are_sorted():
         learning.class_table(REPORTS, ROW, "nyu-pspnet")
 
 
+def test_a_plot_has_the_seeds_that_all_rows_share(tmp_path, monkeypatch):
+    reports = {
+        "scenes-se-0.0": {0: report(0.5), 1: report(0.1)},
+        "scenes-encnet": {0: report(0.7), 2: report(0.9)},
+    }
+    drawn = []
+    monkeypatch.setattr(
+        learning.sweep, "plot", lambda *arguments: drawn.append(arguments)
+    )
+    line = learning.plot_sweep(reports, "scenes", tmp_path)
+    assert line == f"plot of seeds 0: {tmp_path / 'se_weight-scenes.png'}"
+    [(_, field, rows)] = drawn
+    assert field == "loss.se_weight"
+    assert [(row["value"], row["mean_iou"]) for row in rows] == [(0.0, 0.5), (0.2, 0.7)]
+    del reports["scenes-encnet"][0]
+    for others in (reports, {}):
+        line = learning.plot_sweep(others, "scenes", tmp_path)
+        assert line.startswith("no plot: scenes-se-0.0, scenes-se-0.1, ")
+    assert len(drawn) == 1
+
+
 def test_the_first_table_has_every_seed(tmp_path):
     for seed, found in REPORTS[ROW].items():
         folder = tmp_path / f"{ROW}-seed{seed}"
